@@ -1,0 +1,25 @@
+//! Pure types and rules of the domain: what a job, a contact, a delivery, an outcome and an event are,
+//! and which changes of state are legal. Knows no runtime, no SQL and no HTTP.
+
+pub mod address;
+pub mod campaign;
+pub mod channel;
+pub mod contact;
+pub mod delivery;
+pub mod event;
+pub mod filter;
+pub mod id;
+pub mod job;
+pub mod outcome;
+pub mod rate;
+
+pub use address::InvalidAddress;
+pub use campaign::{CampaignStatus, Control};
+pub use channel::{Channel, Lane, Purpose};
+pub use delivery::{Reason, State};
+pub use event::{Event, EventKind};
+pub use filter::Filter;
+pub use id::{AddressNo, BatchNo, CampaignNo, ContactNo, DeliveryKey, LinkNo};
+pub use job::Job;
+pub use outcome::Outcome;
+pub use rate::{Rate, Rates};

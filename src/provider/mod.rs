@@ -1,0 +1,55 @@
+//! Providers: who carries a channel's messages. Messages in, one classified outcome a message out.
+//!
+//! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::model::{DeliveryKey, Outcome};
+
+/// One message that is intended in the ledger and permitted by every limit: bytes may leave.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub delivery: DeliveryKey,
+    /// 1 for the first attempt.
+    pub attempt: u16,
+    pub body: Body,
+}
+
+#[derive(Debug, Clone)]
+pub enum Body {
+    Email(Email),
+}
+
+/// A complete RFC 5322 message with CRLF line ends, not yet dot-stuffed, and its envelope.
+#[derive(Debug, Clone)]
+pub struct Email {
+    pub envelope_from: String,
+    pub envelope_to: String,
+    pub content: Bytes,
+}
+
+/// One account at one provider.
+pub trait Provider: Send + Sync + std::fmt::Debug {
+    /// A new session; it dials when it is first asked to be ready.
+    fn session(&self) -> Box<dyn Session>;
+
+    /// How many messages one call of [`Session::send`] takes at most.
+    fn chunk_size(&self) -> usize;
+}
+
+/// One worker's way to the provider: a connection, or a handle on a shared client.
+#[async_trait]
+pub trait Session: Send {
+    /// Makes sure that [`Session::send`] can write at once: dials, negotiates TLS, authenticates where needed.
+    ///
+    /// # Errors
+    /// `Retry`, `Throttled` or `AccountRefused`: nothing was handed over.
+    async fn ready(&mut self) -> Result<(), Outcome>;
+
+    /// Hands the messages over in order. Returns exactly one outcome a message, in the same order, whatever happens.
+    async fn send(&mut self, messages: &[Message]) -> Vec<Outcome>;
+
+    /// Says goodbye where the protocol has a word for it.
+    async fn close(&mut self);
+}
