@@ -1,0 +1,205 @@
+//! Leases, intents and outcomes: what makes "nothing lost, nothing sent twice" true.
+//!
+//! A batch's members before its watermark may be on their way; those at or past it were certainly not sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Result;
+use super::jobs::{Incarnation, PinnedTemplate};
+use crate::model::job::Tracking;
+use crate::model::{
+    AddressNo, BatchNo, CampaignNo, Channel, ContactNo, DeliveryKey, Lane, Purpose, Rates, Reason, State,
+};
+
+#[async_trait]
+pub trait Dispatching: Send + Sync {
+    /// Registers this start of the daemon.
+    async fn join(&self, name: &str) -> Result<Incarnation>;
+
+    /// Moves the heartbeat on and returns everyone's.
+    async fn beat(&self, me: Incarnation) -> Result<Vec<(Incarnation, i64)>>;
+
+    /// Forgets an incarnation that holds no lease any more.
+    async fn leave(&self, me: Incarnation) -> Result<()>;
+
+    /// Campaigns of the channel with batches that are due, by lane.
+    async fn campaigns_due(&self, channel: Channel) -> Result<Vec<(CampaignNo, Lane)>>;
+
+    /// Running campaigns of `known` that must not send any more: paused, cancelled, expired or gone.
+    async fn stopped(&self, known: &[CampaignNo]) -> Result<Vec<CampaignNo>>;
+
+    /// Leases up to `each` due batches of every stream named.
+    async fn lease(&self, me: Incarnation, streams: &[(CampaignNo, Lane)], each: u32) -> Result<Vec<Lease>>;
+
+    /// Batches that were leased to `me` when their message was accepted.
+    async fn leased_at_acceptance(&self, me: Incarnation, known: &[BatchNo]) -> Result<Vec<Lease>>;
+
+    /// What is needed to render and send a campaign.
+    async fn sending(&self, campaign: CampaignNo) -> Result<Option<Sending>>;
+
+    /// A pinned template, with the whole link table of the campaign by number.
+    async fn template(&self, campaign: CampaignNo, hash: [u8; 32]) -> Result<Option<PinnedTemplate>>;
+
+    /// One durable step: outcomes are written, batches closed, then intents granted with their recipients as they are
+    /// now. Intents that are not granted come back as `None`: the lease was lost or the campaign stopped.
+    async fn tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>>;
+
+    /// Gives leases back; members at or past each watermark go to whoever leases next.
+    async fn release(&self, me: Incarnation, batches: &[BatchNo]) -> Result<()>;
+
+    /// Takes the leases of a dead incarnation back: doubtful members become `unknown`, the others wait again.
+    async fn rescue(&self, dead: Incarnation) -> Result<Rescued>;
+
+    /// Waiting deliveries and the oldest due time by channel and lane, for metrics.
+    async fn backlog(&self) -> Result<Vec<Backlog>>;
+}
+
+/// A batch that is ours while our heart beats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    pub batch: BatchNo,
+    pub campaign: CampaignNo,
+    pub lane: Lane,
+    pub epoch: i32,
+    /// Attempts that every member has burnt.
+    pub attempt: u16,
+    /// Position of the first member in `members`.
+    pub watermark: u32,
+    pub template: [u8; 32],
+    pub options: Option<Arc<MessageOptions>>,
+    /// Members from the watermark on.
+    pub members: Vec<Member>,
+}
+
+/// What a single message says over its standing campaign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageOptions {
+    pub provider: Option<String>,
+    pub expires_at: Option<Timestamp>,
+    pub tracking: Tracking,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    pub contact: ContactNo,
+    pub occurrence: i64,
+    pub address: AddressNo,
+}
+
+/// A campaign as its lane needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sending {
+    pub number: CampaignNo,
+    pub id: String,
+    pub channel: Channel,
+    pub purpose: Purpose,
+    pub provider: Option<String>,
+    pub data: Arc<Map<String, Value>>,
+    pub rate: Rates,
+    pub burst: Option<u32>,
+    pub tracking: Tracking,
+    pub standing: bool,
+    pub inline_data: bool,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Permission to hand `members` to a provider, asked for before any byte leaves.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    pub batch: BatchNo,
+    pub campaign: CampaignNo,
+    pub purpose: Purpose,
+    pub channel: Channel,
+    pub inline_data: bool,
+    pub epoch: i32,
+    /// The position after the last member.
+    pub to: u32,
+    pub members: Vec<Member>,
+}
+
+/// A member at the moment of its intent; `excluded` where it must not be sent any more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipient {
+    pub member: Member,
+    pub external_id: String,
+    pub locale: Option<String>,
+    pub timezone: Option<String>,
+    pub attributes: Map<String, Value>,
+    pub own_data: Option<Map<String, Value>>,
+    pub address: String,
+    pub excluded: Option<Reason>,
+}
+
+/// A delivery that reached a state from which only a receipt or a hand moves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    pub delivery: DeliveryKey,
+    pub batch: BatchNo,
+    pub state: State,
+    pub reason: Option<Reason>,
+    pub attempts: u16,
+    pub provider: Option<Arc<str>>,
+    pub provider_ref: Option<String>,
+    pub at: Timestamp,
+    /// The provider's words where it refused; kept for `explain`.
+    pub detail: Option<String>,
+}
+
+/// A delivery that waits again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rescheduled {
+    pub campaign: CampaignNo,
+    pub member: Member,
+    pub batch: BatchNo,
+    pub channel: Channel,
+    pub lane: Lane,
+    pub template: [u8; 32],
+    pub options: Option<Arc<MessageOptions>>,
+    pub due_at: Timestamp,
+    /// Attempts burnt so far.
+    pub attempts: u16,
+    pub provider: Option<Arc<str>>,
+    /// `None` where nothing was attempted.
+    pub attempt: Option<FailedAttempt>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedAttempt {
+    pub at: Timestamp,
+    pub reason: Reason,
+    pub detail: String,
+}
+
+/// One group commit.
+#[derive(Debug, Default)]
+pub struct Tick {
+    pub settled: Vec<Settled>,
+    pub rescheduled: Vec<Rescheduled>,
+    /// Batches of which every member is settled or rescheduled, this tick's included.
+    pub closed: Vec<BatchNo>,
+    pub intents: Vec<Intent>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rescued {
+    pub batches: u64,
+    pub unknown: u64,
+    pub waiting: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlog {
+    pub channel: Channel,
+    pub lane: Lane,
+    pub waiting: i64,
+    pub oldest_due: Option<Timestamp>,
+}
+
+/// A heart that did not beat for this long is dead.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,0 +1,89 @@
+//! The store: the only truth about what was sent. Traits at the level of the domain, one a concern;
+//! each store implements all of them, and no caller writes SQL.
+
+pub mod campaigns;
+pub mod contacts;
+pub mod dispatching;
+pub mod jobs;
+pub mod planning;
+pub mod postgres;
+pub mod reports;
+pub mod tracking;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use campaigns::Campaigns;
+pub use contacts::Contacts;
+pub use dispatching::Dispatching;
+pub use jobs::Jobs;
+pub use planning::Planning;
+pub use reports::Reports;
+pub use tracking::Tracking;
+
+/// Everything that a store can do.
+pub trait Store: Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Tracking + Reports {}
+
+impl<T: Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Tracking + Reports> Store for T {}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is wrong with the request; try again.
+    #[error("the store is away")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The schema is not the one that this program needs.
+    #[error("the store's schema has version {found}, this program needs {needed}: run `campaignd migrate`")]
+    Schema { found: i32, needed: i32 },
+    /// A fault of the program or a damaged store.
+    #[error("the store refused")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Unavailable(_))
+    }
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The store itself.
+#[async_trait]
+pub trait Admin: Send + Sync + std::fmt::Debug {
+    /// Brings the schema up to this program's version. Returns the versions before and after.
+    async fn migrate(&self) -> Result<(i32, i32)>;
+
+    /// Whether the store answers and its schema fits.
+    async fn check(&self) -> Result<()>;
+
+    /// Keys that were made at the first start and live in the store.
+    async fn secrets(&self) -> Result<Secrets>;
+
+    /// Connections in use and idle, for metrics.
+    fn pool(&self) -> Pool;
+}
+
+#[derive(Clone)]
+pub struct Secrets {
+    /// Signs tracking tokens.
+    pub tracking: [u8; 32],
+    /// Hashes addresses for the suppression list.
+    pub suppression: [u8; 32],
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets(***)")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    pub idle: usize,
+    pub in_use: usize,
+}
+
+/// How long a caller waits for a connection before the store counts as away.
+pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,305 @@
+//! What a group of events means for the engagement of deliveries and contacts, and for the counters.
+
+use std::collections::{BTreeMap, HashMap};
+
+use deadpool_postgres::{GenericClient, Transaction};
+use jiff::{Timestamp, ToSpan};
+
+use super::ticking::{
+    METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS, METRIC_MACHINE_OPENS,
+    METRIC_OPENS, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
+};
+use super::tracking::Context;
+use crate::model::{CampaignNo, DeliveryKey, Event, EventKind};
+use crate::store::Result;
+
+/// Counter changes of one group commit, summed before they are appended.
+#[derive(Default)]
+pub(super) struct Deltas(BTreeMap<(CampaignNo, i16, i16, Timestamp), i64>);
+
+impl Deltas {
+    fn add(&mut self, campaign: CampaignNo, metric: i16, link: i16, at: Option<Timestamp>) {
+        let hour = at.map_or(Timestamp::UNIX_EPOCH, start_of_hour);
+        *self.0.entry((campaign, metric, link, hour)).or_default() += 1;
+    }
+
+    pub(super) async fn append(&self, client: &impl GenericClient) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let campaigns: Vec<i64> = self.0.keys().map(|(campaign, ..)| campaign.0).collect();
+        let metrics: Vec<i16> = self.0.keys().map(|(_, metric, ..)| *metric).collect();
+        let links: Vec<i16> = self.0.keys().map(|(_, _, link, _)| *link).collect();
+        let hours: Vec<Timestamp> = self.0.keys().map(|(.., hour)| *hour).collect();
+        let counts: Vec<i64> = self.0.values().copied().collect();
+        client
+            .execute(
+                "INSERT INTO counter_deltas (campaign, metric, link, hour, n)
+                 SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::smallint[], $4::timestamptz[], $5::bigint[])",
+                &[&campaigns, &metrics, &links, &hours, &counts],
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+fn start_of_hour(at: Timestamp) -> Timestamp {
+    at.checked_sub(at.as_second().rem_euclid(3_600).seconds())
+        .and_then(|at| Timestamp::from_second(at.as_second()))
+        .unwrap_or(at)
+}
+
+const NO_LINK: i16 = -1;
+
+/// A delivery's engagement as its row holds it.
+#[derive(Default)]
+struct Engagement {
+    first_open_at: Option<Timestamp>,
+    last_open_at: Option<Timestamp>,
+    first_click_at: Option<Timestamp>,
+    last_click_at: Option<Timestamp>,
+    unsubscribed_at: Option<Timestamp>,
+    complained_at: Option<Timestamp>,
+    opens: i32,
+    clicks: i32,
+    links: Vec<i16>,
+}
+
+impl Engagement {
+    /// Applies one event; a person's first open or click of a delivery counts once as unique.
+    fn apply(&mut self, event: &Event, deltas: &mut Deltas) {
+        let campaign = event.delivery.campaign;
+        let at = Some(event.at);
+        match (event.kind, event.machine) {
+            (EventKind::Opened, Some(_)) => deltas.add(campaign, METRIC_MACHINE_OPENS, NO_LINK, None),
+            (EventKind::Clicked, Some(_)) => deltas.add(campaign, METRIC_MACHINE_CLICKS, NO_LINK, None),
+            (EventKind::Opened, None) => {
+                self.count_unique_open(campaign, deltas);
+                span(&mut self.first_open_at, &mut self.last_open_at, event.at);
+                self.opens += 1;
+                deltas.add(campaign, METRIC_OPENS, NO_LINK, at);
+            }
+            (EventKind::Clicked, None) => {
+                self.count_unique_open(campaign, deltas);
+                if self.first_click_at.is_none() {
+                    deltas.add(campaign, METRIC_UNIQUE_CLICKS, NO_LINK, None);
+                }
+                span(&mut self.first_click_at, &mut self.last_click_at, event.at);
+                self.clicks += 1;
+                deltas.add(campaign, METRIC_CLICKS, NO_LINK, at);
+                if let Some(link) = event.link.and_then(|link| i16::try_from(link.0).ok()) {
+                    deltas.add(campaign, METRIC_LINK_CLICKS, link, None);
+                    if !self.links.contains(&link) {
+                        self.links.push(link);
+                        deltas.add(campaign, METRIC_UNIQUE_LINK_CLICKS, link, None);
+                    }
+                }
+            }
+            (EventKind::Unsubscribed, _) => {
+                if self.unsubscribed_at.is_none() {
+                    self.unsubscribed_at = at;
+                    deltas.add(campaign, METRIC_UNSUBSCRIBES, NO_LINK, None);
+                }
+            }
+            (EventKind::Complained, _) => {
+                if self.complained_at.is_none() {
+                    self.complained_at = at;
+                    deltas.add(campaign, METRIC_COMPLAINTS, NO_LINK, None);
+                }
+            }
+            (EventKind::Replied | EventKind::Delivered | EventKind::Bounced, _) => {}
+        }
+    }
+
+    /// A click is an open, too.
+    fn count_unique_open(&self, campaign: CampaignNo, deltas: &mut Deltas) {
+        if self.first_open_at.is_none() && self.first_click_at.is_none() {
+            deltas.add(campaign, METRIC_UNIQUE_OPENS, NO_LINK, None);
+        }
+    }
+}
+
+fn span(first: &mut Option<Timestamp>, last: &mut Option<Timestamp>, at: Timestamp) {
+    *first = Some(first.map_or(at, |first| first.min(at)));
+    *last = Some(last.map_or(at, |last| last.max(at)));
+}
+
+/// Makes the rows exist, locks them in the order of keys, applies the events, writes them back.
+pub(super) async fn write_engagement(
+    transaction: &Transaction<'_>,
+    events: &[&Event],
+    deltas: &mut Deltas,
+) -> Result<()> {
+    let mut by_key: BTreeMap<DeliveryKey, Vec<&Event>> = BTreeMap::new();
+    for event in events {
+        by_key.entry(event.delivery).or_default().push(event);
+    }
+    if by_key.is_empty() {
+        return Ok(());
+    }
+    let campaigns: Vec<i64> = by_key.keys().map(|key| key.campaign.0).collect();
+    let contacts: Vec<i64> = by_key.keys().map(|key| key.contact.0).collect();
+    let occurrences: Vec<i64> = by_key.keys().map(|key| key.occurrence).collect();
+    transaction
+        .execute(
+            "INSERT INTO engagement (campaign, contact, occurrence)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING",
+            &[&campaigns, &contacts, &occurrences],
+        )
+        .await?;
+    let rows = transaction
+        .query(
+            "SELECT e.first_open_at, e.last_open_at, e.first_click_at, e.last_click_at, e.unsubscribed_at, e.complained_at,
+                    e.opens, e.clicks, e.links
+             FROM engagement e JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (campaign, contact, occurrence)
+                 ON e.campaign = n.campaign AND e.contact = n.contact AND e.occurrence = n.occurrence
+             ORDER BY e.campaign, e.contact, e.occurrence FOR UPDATE OF e",
+            &[&campaigns, &contacts, &occurrences],
+        )
+        .await?;
+    let mut changed = Vec::with_capacity(rows.len());
+    for (row, events) in rows.iter().zip(by_key.values()) {
+        let mut engagement = Engagement {
+            first_open_at: row.get(0),
+            last_open_at: row.get(1),
+            first_click_at: row.get(2),
+            last_click_at: row.get(3),
+            unsubscribed_at: row.get(4),
+            complained_at: row.get(5),
+            opens: row.get(6),
+            clicks: row.get(7),
+            links: row.get(8),
+        };
+        for event in events {
+            engagement.apply(event, deltas);
+        }
+        changed.push(engagement);
+    }
+    update_engagement(transaction, (&campaigns, &contacts, &occurrences), &changed).await
+}
+
+async fn update_engagement(
+    transaction: &Transaction<'_>,
+    (campaigns, contacts, occurrences): (&[i64], &[i64], &[i64]),
+    changed: &[Engagement],
+) -> Result<()> {
+    let column = |of: fn(&Engagement) -> Option<Timestamp>| changed.iter().map(of).collect::<Vec<_>>();
+    let opens: Vec<i32> = changed.iter().map(|engagement| engagement.opens).collect();
+    let clicks: Vec<i32> = changed.iter().map(|engagement| engagement.clicks).collect();
+    let links: Vec<String> = changed.iter().map(|engagement| array_literal(&engagement.links)).collect();
+    transaction
+        .execute(
+            "UPDATE engagement e SET first_open_at = n.first_open_at, last_open_at = n.last_open_at,
+                 first_click_at = n.first_click_at, last_click_at = n.last_click_at, unsubscribed_at = n.unsubscribed_at,
+                 complained_at = n.complained_at, opens = n.opens, clicks = n.clicks, links = n.links::smallint[]
+             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+                         $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::integer[], $11::integer[], $12::text[])
+                 AS n (campaign, contact, occurrence, first_open_at, last_open_at, first_click_at, last_click_at,
+                       unsubscribed_at, complained_at, opens, clicks, links)
+             WHERE e.campaign = n.campaign AND e.contact = n.contact AND e.occurrence = n.occurrence",
+            &[
+                &campaigns,
+                &contacts,
+                &occurrences,
+                &column(|engagement| engagement.first_open_at),
+                &column(|engagement| engagement.last_open_at),
+                &column(|engagement| engagement.first_click_at),
+                &column(|engagement| engagement.last_click_at),
+                &column(|engagement| engagement.unsubscribed_at),
+                &column(|engagement| engagement.complained_at),
+                &opens,
+                &clicks,
+                &links,
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// PostgreSQL has no arrays of arrays of different lengths, so each travels as its text.
+fn array_literal(links: &[i16]) -> String {
+    let numbers: Vec<String> = links.iter().map(i16::to_string).collect();
+    format!("{{{}}}", numbers.join(","))
+}
+
+/// What people did in this group, by contact.
+#[derive(Default)]
+struct Activity {
+    first_open: Option<Timestamp>,
+    last_open: Option<Timestamp>,
+    first_click: Option<Timestamp>,
+    last_click: Option<Timestamp>,
+    opens: i32,
+    clicks: i32,
+    hours: [i32; 24],
+}
+
+/// Writes people's opens and clicks back to their contacts, hours by their own clocks.
+pub(super) async fn write_contacts(
+    transaction: &Transaction<'_>,
+    events: &[&Event],
+    contexts: &HashMap<DeliveryKey, Context>,
+) -> Result<()> {
+    let mut activities: BTreeMap<i64, Activity> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.machine.is_none()) {
+        let Some(context) = contexts.get(&event.delivery) else { continue };
+        let activity = match event.kind {
+            EventKind::Opened => {
+                let activity = activities.entry(event.delivery.contact.0).or_default();
+                span(&mut activity.first_open, &mut activity.last_open, event.at);
+                activity.opens += 1;
+                activity
+            }
+            EventKind::Clicked => {
+                let activity = activities.entry(event.delivery.contact.0).or_default();
+                span(&mut activity.first_click, &mut activity.last_click, event.at);
+                activity.clicks += 1;
+                activity
+            }
+            _ => continue,
+        };
+        let hour = event.at.to_zoned(context.zone.clone()).hour();
+        if let Some(count) = usize::try_from(hour).ok().and_then(|hour| activity.hours.get_mut(hour)) {
+            *count += 1;
+        }
+    }
+    if activities.is_empty() {
+        return Ok(());
+    }
+    let contacts: Vec<i64> = activities.keys().copied().collect();
+    let column = |of: fn(&Activity) -> Option<Timestamp>| activities.values().map(of).collect::<Vec<_>>();
+    let opens: Vec<i32> = activities.values().map(|activity| activity.opens).collect();
+    let clicks: Vec<i32> = activities.values().map(|activity| activity.clicks).collect();
+    let hours: Vec<String> = activities
+        .values()
+        .map(|activity| format!("{{{}}}", activity.hours.map(|count| count.to_string()).join(",")))
+        .collect();
+    transaction
+        .execute(
+            "INSERT INTO contact_engagement AS w (contact, first_open_at, last_open_at, first_click_at, last_click_at, opens, clicks, hours)
+             SELECT n.contact, n.first_open, n.last_open, n.first_click, n.last_click, n.opens, n.clicks, n.hours::integer[]
+             FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
+                         $6::integer[], $7::integer[], $8::text[])
+                 AS n (contact, first_open, last_open, first_click, last_click, opens, clicks, hours)
+             ORDER BY n.contact
+             ON CONFLICT (contact) DO UPDATE SET
+                 first_open_at = least(w.first_open_at, excluded.first_open_at),
+                 last_open_at = greatest(w.last_open_at, excluded.last_open_at),
+                 first_click_at = least(w.first_click_at, excluded.first_click_at),
+                 last_click_at = greatest(w.last_click_at, excluded.last_click_at),
+                 opens = w.opens + excluded.opens, clicks = w.clicks + excluded.clicks,
+                 hours = ARRAY(SELECT coalesce(w.hours[i], 0) + excluded.hours[i] FROM generate_series(1, 24) i)",
+            &[
+                &contacts,
+                &column(|activity| activity.first_open),
+                &column(|activity| activity.last_open),
+                &column(|activity| activity.first_click),
+                &column(|activity| activity.last_click),
+                &opens,
+                &clicks,
+                &hours,
+            ],
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
+
+mod campaigns;
+mod contacts;
+mod dispatching;
+mod engagement;
+mod filter;
+mod jobs;
+mod judging;
+mod leases;
+mod migrate;
+mod planning;
+mod recipients;
+mod reports;
+mod standing;
+mod ticking;
+mod tracking;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use tokio::sync::OnceCell;
+use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
+
+use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets};
+use crate::model::{CampaignNo, Channel};
+
+/// Campaign numbers that one partition of `deliveries` holds.
+const CAMPAIGNS_A_PARTITION: i64 = 64;
+
+pub struct PgStore {
+    pool: deadpool_postgres::Pool,
+    secrets: OnceCell<Secrets>,
+    /// Partitions that are known to exist.
+    partitions: Mutex<HashSet<i64>>,
+    /// Numbers of providers' names.
+    providers: Mutex<HashMap<String, i16>>,
+}
+
+impl std::fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgStore").finish_non_exhaustive()
+    }
+}
+
+impl PgStore {
+    /// A pool of at most `connections` to `url`; connects when first asked for something.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn new(url: &str, connections: usize) -> Result<Self> {
+        let mut config: tokio_postgres::Config =
+            url.parse().map_err(|error: tokio_postgres::Error| Error::Refused(error.into()))?;
+        config.application_name("campaignd").connect_timeout(CONNECTION_WAIT);
+        let manager =
+            Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let pool = deadpool_postgres::Pool::builder(manager)
+            .max_size(connections)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(CONNECTION_WAIT))
+            .create_timeout(Some(CONNECTION_WAIT))
+            .build()
+            .map_err(|error| Error::Refused(error.into()))?;
+        Ok(PgStore {
+            pool,
+            secrets: OnceCell::new(),
+            partitions: Mutex::default(),
+            providers: Mutex::default(),
+        })
+    }
+
+    async fn client(&self) -> Result<Object> {
+        self.pool.get().await.map_err(|error| Error::Unavailable(error.into()))
+    }
+
+    /// The keyed hash under which a suppression remembers an address.
+    async fn address_hash(&self, channel: Channel, address: &str) -> Result<Vec<u8>> {
+        let secrets = self.secrets().await?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(&secrets.suppression)
+            .map_err(|error| Error::Refused(error.into()))?;
+        mac.update(&channel.code().to_be_bytes());
+        mac.update(address.as_bytes());
+        let mut hash = mac.finalize().into_bytes().to_vec();
+        hash.truncate(16);
+        Ok(hash)
+    }
+
+    /// Makes sure that the partition of `campaign` exists, and the next one, so that it is there ahead of need.
+    async fn ensure_partition(&self, client: &impl GenericClient, campaign: CampaignNo) -> Result<()> {
+        let first = campaign.0 / CAMPAIGNS_A_PARTITION;
+        for partition in [first, first + 1] {
+            if self.partitions.lock().is_ok_and(|known| known.contains(&partition)) {
+                continue;
+            }
+            let name = partition_name(partition);
+            client.execute("SELECT pg_advisory_xact_lock($1)", &[&PARTITION_LOCK]).await?;
+            let exists: bool = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0);
+            if exists {
+                if let Ok(mut known) = self.partitions.lock() {
+                    known.insert(partition);
+                }
+            } else {
+                let (from, to) = (partition * CAMPAIGNS_A_PARTITION, (partition + 1) * CAMPAIGNS_A_PARTITION);
+                client
+                    .batch_execute(&format!(
+                        "CREATE TABLE {name} (LIKE deliveries INCLUDING ALL) WITH (fillfactor = 50);
+                         ALTER TABLE deliveries ATTACH PARTITION {name} FOR VALUES FROM ({from}) TO ({to})"
+                    ))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn provider_number(&self, client: &impl GenericClient, name: &str) -> Result<i16> {
+        if let Some(number) = self.providers.lock().ok().and_then(|known| known.get(name).copied()) {
+            return Ok(number);
+        }
+        client.execute("INSERT INTO providers (name) VALUES ($1) ON CONFLICT DO NOTHING", &[&name]).await?;
+        let number = client.query_one("SELECT number FROM providers WHERE name = $1", &[&name]).await?.get(0);
+        if let Ok(mut known) = self.providers.lock() {
+            known.insert(name.to_owned(), number);
+        }
+        Ok(number)
+    }
+}
+
+const PARTITION_LOCK: i64 = 0x6361_6d70_0002;
+
+fn partition_name(partition: i64) -> String {
+    format!("deliveries_{partition}")
+}
+
+/// The child table that holds a campaign's deliveries: naming it spares the planner every other partition.
+fn deliveries_table(campaign: CampaignNo) -> String {
+    partition_name(campaign.0 / CAMPAIGNS_A_PARTITION)
+}
+
+#[async_trait]
+impl Admin for PgStore {
+    async fn migrate(&self) -> Result<(i32, i32)> {
+        migrate::run(&mut self.client().await?).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        migrate::check(&self.client().await?).await
+    }
+
+    async fn secrets(&self) -> Result<Secrets> {
+        let load = || async {
+            let client = self.client().await?;
+            Ok(Secrets {
+                tracking: secret(&client, "tracking").await?,
+                suppression: secret(&client, "suppression").await?,
+            })
+        };
+        self.secrets.get_or_try_init(load).await.cloned()
+    }
+
+    fn pool(&self) -> Pool {
+        let status = self.pool.status();
+        Pool { idle: status.available, in_use: status.size.saturating_sub(status.available) }
+    }
+}
+
+/// The named secret, made at its first use; two daemons that start together agree on one.
+async fn secret(client: &Object, name: &str) -> Result<[u8; 32]> {
+    let fresh: Vec<u8> =
+        [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|part| *part.as_bytes()).collect();
+    let mixed = <Sha256 as sha2::Digest>::digest(&fresh).to_vec();
+    client
+        .execute("INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", &[&name, &mixed])
+        .await?;
+    let value: Vec<u8> =
+        client.query_one("SELECT value FROM secrets WHERE name = $1", &[&name]).await?.get(0);
+    value.try_into().map_err(|_| Error::Refused(format!("the secret `{name}` does not have 32 bytes").into()))
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let transient = match error.code() {
+            None => error.is_closed() || is_io(&error),
+            Some(code) => {
+                code.code().starts_with("08")
+                    || code.code().starts_with("53")
+                    || [
+                        SqlState::ADMIN_SHUTDOWN,
+                        SqlState::CRASH_SHUTDOWN,
+                        SqlState::CANNOT_CONNECT_NOW,
+                        SqlState::T_R_DEADLOCK_DETECTED,
+                        SqlState::T_R_SERIALIZATION_FAILURE,
+                        SqlState::READ_ONLY_SQL_TRANSACTION,
+                    ]
+                    .contains(code)
+            }
+        };
+        if transient { Error::Unavailable(error.into()) } else { Error::Refused(error.into()) }
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// A code of a vocabulary as the store holds it.
+fn decode<T>(code: i16, from: fn(i16) -> Option<T>) -> Result<T> {
+    from(code).ok_or_else(|| {
+        Error::Refused(format!("the store holds code {code}, which this program does not know").into())
+    })
+}

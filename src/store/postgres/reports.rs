@@ -1,0 +1,254 @@
+//! Numbers and rows behind `report` and `explain`, on PostgreSQL.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use deadpool_postgres::GenericClient;
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+use super::ticking::{
+    METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS, METRIC_MACHINE_OPENS,
+    METRIC_OPENS, METRIC_SENT, METRIC_STATE, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS,
+    METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
+};
+use super::{PgStore, decode};
+use crate::model::event::MachineRule;
+use crate::model::{Channel, EventKind, Reason, State};
+use crate::store::Result;
+use crate::store::reports::{
+    AttemptRecord, Counts, DeliveryQuery, DeliveryRecord, EventRecord, Explanation, HourCount, LinkCount,
+    Reports,
+};
+
+#[async_trait]
+impl Reports for PgStore {
+    async fn counts(&self, campaign: &str) -> Result<Option<Counts>> {
+        let mut client = self.client().await?;
+        let snapshot = client
+            .build_transaction()
+            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        let numbers: Vec<i64> = snapshot
+            .query("SELECT number FROM campaigns WHERE id = $1", &[&campaign])
+            .await?
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let mut counts = Counts { sending: sending(&snapshot, &numbers).await?, ..Counts::default() };
+        let rows = snapshot
+            .query(
+                "SELECT metric, state, reason, hour, sum(n)::bigint FROM (
+                     SELECT metric, state, reason, hour, n FROM counters WHERE campaign = ANY($1) AND link < 0
+                     UNION ALL
+                     SELECT metric, state, reason, hour, n FROM counter_deltas WHERE campaign = ANY($1) AND link < 0
+                 ) parts GROUP BY 1, 2, 3, 4 HAVING sum(n) <> 0 ORDER BY 1, 2, 3, 4",
+                &[&numbers],
+            )
+            .await?;
+        let mut series = BTreeMap::new();
+        for row in &rows {
+            add(&mut counts, &mut series, row)?;
+        }
+        counts.series = series.into_values().collect();
+        counts.links = links(&snapshot, &numbers).await?;
+        Ok(Some(counts))
+    }
+
+    async fn count_rows(&self, campaign: &str) -> Result<Vec<(State, Option<Reason>, i64)>> {
+        let rows = self
+            .client()
+            .await?
+            .query(
+                "SELECT state, reason, count(*) FROM deliveries
+                 WHERE campaign = ANY (ARRAY(SELECT number FROM campaigns WHERE id = $1)) GROUP BY 1, 2 ORDER BY 1, 2",
+                &[&campaign],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok((decode(row.get(0), State::from_code)?, reason(row, 1)?, row.get(2))))
+            .collect()
+    }
+
+    async fn deliveries(&self, campaign: &str, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>> {
+        let (contact, occurrence) = query.after.unwrap_or((i64::MIN, i64::MIN));
+        let sql = format!(
+            "{DELIVERIES} AND (d.contact, d.occurrence) > ($2, $3) AND ($4::smallint IS NULL OR d.state = $4)
+             ORDER BY d.contact, d.occurrence LIMIT $5"
+        );
+        let rows = self
+            .client()
+            .await?
+            .query(
+                &sql,
+                &[&campaign, &contact, &occurrence, &query.state.map(State::code), &i64::from(query.limit)],
+            )
+            .await?;
+        rows.iter().map(delivery).collect()
+    }
+
+    async fn explain(&self, campaign: &str, external_id: &str) -> Result<Vec<Explanation>> {
+        let client = self.client().await?;
+        let sql = format!("{DELIVERIES} AND c.external_id = $2 ORDER BY d.campaign, d.occurrence LIMIT 1000");
+        let rows = client.query(&sql, &[&campaign, &external_id]).await?;
+        let mut explanations = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let key: (i64, i64, i64) = (row.get(9), row.get(8), row.get(1));
+            explanations.push(Explanation {
+                campaign: campaign.to_owned(),
+                channel: decode(row.get(10), Channel::from_code)?,
+                delivery: delivery(row)?,
+                due_at: row.get(11),
+                attempts_made: attempts(&client, key).await?,
+                events: events(&client, key).await?,
+            });
+        }
+        Ok(explanations)
+    }
+}
+
+const DELIVERIES: &str = "
+    SELECT c.external_id, d.occurrence,
+           CASE WHEN d.state = 1 AND b.owner IS NOT NULL
+                     AND coalesce(array_position(b.contacts, d.contact) <= b.watermark, false) THEN 2::smallint ELSE d.state END,
+           d.reason, d.attempts, p.name, d.provider_ref, d.updated_at, d.contact, d.campaign, k.channel, b.due_at
+    FROM deliveries d JOIN contacts c ON c.number = d.contact JOIN campaigns k ON k.number = d.campaign
+    LEFT JOIN providers p ON p.number = d.provider
+    LEFT JOIN batches b ON b.number = d.batch AND d.state = 1
+    WHERE d.campaign = ANY (ARRAY(SELECT number FROM campaigns WHERE id = $1))";
+
+/// Members of leased batches that lie before the watermark and have no outcome yet.
+async fn sending(client: &impl GenericClient, campaigns: &[i64]) -> Result<i64> {
+    let row = client
+        .query_one(
+            "SELECT count(*) FROM batches b, unnest(b.contacts[1:b.watermark], b.occurrences[1:b.watermark]) AS n (contact, occurrence)
+             JOIN deliveries d ON d.contact = n.contact AND d.occurrence = n.occurrence
+             WHERE b.campaign = ANY($1) AND b.owner IS NOT NULL AND b.watermark > 0
+               AND d.campaign = b.campaign AND d.batch = b.number AND d.state = $2",
+            &[&campaigns, &State::Planned.code()],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+fn add(counts: &mut Counts, series: &mut BTreeMap<Timestamp, HourCount>, row: &Row) -> Result<()> {
+    let (metric, hour, n): (i16, Timestamp, i64) = (row.get(0), row.get(3), row.get(4));
+    match metric {
+        METRIC_STATE => {
+            let state = decode(row.get(1), State::from_code)?;
+            let code: i16 = row.get(2);
+            let reason = (code != 0).then(|| decode(code, Reason::from_code)).transpose()?;
+            if state.is_sent() {
+                counts.sent += n;
+            }
+            counts.states.push((state, reason, n));
+        }
+        METRIC_SENT => hour_of(series, hour).sent += n,
+        METRIC_OPENS => {
+            counts.opens.total += n;
+            hour_of(series, hour).opens += n;
+        }
+        METRIC_CLICKS => {
+            counts.clicks.total += n;
+            hour_of(series, hour).clicks += n;
+        }
+        METRIC_UNIQUE_OPENS => counts.opens.unique += n,
+        METRIC_MACHINE_OPENS => counts.opens.machine += n,
+        METRIC_UNIQUE_CLICKS => counts.clicks.unique += n,
+        METRIC_MACHINE_CLICKS => counts.clicks.machine += n,
+        METRIC_UNSUBSCRIBES => counts.unsubscribes += n,
+        METRIC_COMPLAINTS => counts.complaints += n,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn hour_of(series: &mut BTreeMap<Timestamp, HourCount>, hour: Timestamp) -> &mut HourCount {
+    series.entry(hour).or_insert(HourCount { hour, sent: 0, opens: 0, clicks: 0 })
+}
+
+async fn links(client: &impl GenericClient, campaigns: &[i64]) -> Result<Vec<LinkCount>> {
+    let rows = client
+        .query(
+            "SELECT l.url, coalesce(sum(n) FILTER (WHERE metric = $2), 0)::bigint AS clicks,
+                    coalesce(sum(n) FILTER (WHERE metric = $3), 0)::bigint
+             FROM links l LEFT JOIN (
+                 SELECT campaign, link, metric, n FROM counters WHERE campaign = ANY($1) AND link >= 0
+                 UNION ALL
+                 SELECT campaign, link, metric, n FROM counter_deltas WHERE campaign = ANY($1) AND link >= 0
+             ) parts ON parts.campaign = l.campaign AND parts.link = l.number
+             WHERE l.campaign = ANY($1) GROUP BY l.url ORDER BY clicks DESC, l.url",
+            &[&campaigns, &METRIC_LINK_CLICKS, &METRIC_UNIQUE_LINK_CLICKS],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| LinkCount { url: row.get(0), clicks: row.get(1), unique: row.get(2) }).collect())
+}
+
+fn reason(row: &Row, at: usize) -> Result<Option<Reason>> {
+    row.get::<_, Option<i16>>(at).map(|code| decode(code, Reason::from_code)).transpose()
+}
+
+fn delivery(row: &Row) -> Result<DeliveryRecord> {
+    Ok(DeliveryRecord {
+        external_id: row.get(0),
+        occurrence: row.get(1),
+        state: decode(row.get(2), State::from_code)?,
+        reason: reason(row, 3)?,
+        attempts: u16::try_from(row.get::<_, i16>(4)).unwrap_or(0),
+        provider: row.get(5),
+        provider_ref: row.get(6),
+        updated_at: row.get(7),
+        cursor: (row.get(8), row.get(1)),
+    })
+}
+
+async fn attempts(client: &impl GenericClient, key: (i64, i64, i64)) -> Result<Vec<AttemptRecord>> {
+    let rows = client
+        .query(
+            "SELECT t.at, t.attempt, p.name, t.outcome, t.reason, t.detail FROM attempts t
+             LEFT JOIN providers p ON p.number = t.provider
+             WHERE t.campaign = $1 AND t.contact = $2 AND t.occurrence = $3 ORDER BY t.at",
+            &[&key.0, &key.1, &key.2],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(AttemptRecord {
+                at: row.get(0),
+                attempt: u16::try_from(row.get::<_, i16>(1)).unwrap_or(0),
+                provider: row.get(2),
+                outcome: row.get(3),
+                reason: reason(row, 4)?,
+                detail: row.get(5),
+            })
+        })
+        .collect()
+}
+
+async fn events(client: &impl GenericClient, key: (i64, i64, i64)) -> Result<Vec<EventRecord>> {
+    let rows = client
+        .query(
+            "SELECT e.at, e.kind, l.url, e.machine FROM events e
+             LEFT JOIN links l ON l.campaign = e.campaign AND l.number = e.link
+             WHERE e.contact = $2 AND e.campaign = $1 AND e.occurrence = $3 ORDER BY e.at LIMIT 1000",
+            &[&key.0, &key.1, &key.2],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let machine =
+                row.get::<_, Option<i16>>(3).map(|code| decode(code, MachineRule::from_code)).transpose()?;
+            Ok(EventRecord {
+                at: row.get(0),
+                kind: decode(row.get(1), EventKind::from_code)?.to_string(),
+                link: row.get(2),
+                machine: machine.map(|rule| rule.to_string()),
+            })
+        })
+        .collect()
+}

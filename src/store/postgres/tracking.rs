@@ -1,0 +1,225 @@
+//! Events on PostgreSQL: aggregated by key, written in the order of keys, so that two writers cannot block each other.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use async_trait::async_trait;
+use deadpool_postgres::{GenericClient, Transaction};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+use tokio_postgres::types::Json;
+use uuid::Uuid;
+
+use super::engagement::{Deltas, write_contacts, write_engagement};
+use super::{PgStore, decode};
+use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo};
+use crate::store::tracking::{OutboxRow, Tracking};
+use crate::store::{Error, Result};
+
+/// What an event needs to know about its delivery.
+pub(super) struct Context {
+    pub(super) campaign: String,
+    pub(super) external_id: Option<String>,
+    pub(super) channel: Channel,
+    pub(super) zone: TimeZone,
+}
+
+#[async_trait]
+impl Tracking for PgStore {
+    async fn record_events(&self, events: &[Event], publish: bool) -> Result<u64> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        let contexts = contexts(&transaction, events).await?;
+        let known: Vec<&Event> =
+            events.iter().filter(|event| contexts.contains_key(&event.delivery)).collect();
+        let new = insert_events(&transaction, &known).await?;
+        let mut new: Vec<&Event> = known.into_iter().filter(|event| new.contains(&event.id)).collect();
+        new.sort_by_key(|event| (event.delivery, event.at));
+        let mut deltas = Deltas::default();
+        write_engagement(&transaction, &new, &mut deltas).await?;
+        write_contacts(&transaction, &new, &contexts).await?;
+        unsubscribe(&transaction, &new, &contexts).await?;
+        if publish {
+            write_outbox(&transaction, &new, &contexts).await?;
+        }
+        deltas.append(&transaction).await?;
+        transaction.commit().await?;
+        Ok(new.len() as u64)
+    }
+
+    async fn link(&self, campaign: CampaignNo, link: LinkNo) -> Result<Option<String>> {
+        let Ok(number) = i16::try_from(link.0) else { return Ok(None) };
+        let client = self.client().await?;
+        let sql = "SELECT url FROM links WHERE campaign = $1 AND number = $2";
+        Ok(client.query_opt(sql, &[&campaign.0, &number]).await?.map(|row| row.get(0)))
+    }
+
+    async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>> {
+        let client = self.client().await?;
+        let row = client
+            .query_opt(
+                "SELECT d.updated_at, (SELECT count(*) FROM links WHERE campaign = $1) FROM deliveries d
+                 WHERE d.campaign = $1 AND d.contact = $2 AND d.occurrence = $3",
+                &[&delivery.campaign.0, &delivery.contact.0, &delivery.occurrence],
+            )
+            .await?;
+        Ok(row.map(|row| (row.get(0), usize::try_from(row.get::<_, i64>(1)).unwrap_or(0))))
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>> {
+        let client = self.client().await?;
+        let rows = client
+            .query(
+                "SELECT number, routing_key, payload FROM outbox ORDER BY number LIMIT $1",
+                &[&i64::from(limit)],
+            )
+            .await?;
+        let row = |row: &tokio_postgres::Row| {
+            let Json(payload) = row.get(2);
+            OutboxRow { number: row.get(0), routing_key: row.get(1), payload }
+        };
+        Ok(rows.iter().map(row).collect())
+    }
+
+    async fn outbox_done(&self, numbers: &[i64]) -> Result<()> {
+        self.client().await?.execute("DELETE FROM outbox WHERE number = ANY($1)", &[&numbers]).await?;
+        Ok(())
+    }
+}
+
+/// Deliveries that exist; an event about any other is dropped: its token outlived the ledger.
+async fn contexts(transaction: &Transaction<'_>, events: &[Event]) -> Result<HashMap<DeliveryKey, Context>> {
+    let keys: BTreeSet<DeliveryKey> = events.iter().map(|event| event.delivery).collect();
+    let campaigns: Vec<i64> = keys.iter().map(|key| key.campaign.0).collect();
+    let contacts: Vec<i64> = keys.iter().map(|key| key.contact.0).collect();
+    let occurrences: Vec<i64> = keys.iter().map(|key| key.occurrence).collect();
+    let rows = transaction
+        .query(
+            "SELECT d.campaign, d.contact, d.occurrence, k.id, c.external_id, k.channel, c.timezone
+             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (campaign, contact, occurrence)
+             JOIN deliveries d ON d.campaign = n.campaign AND d.contact = n.contact AND d.occurrence = n.occurrence
+             JOIN campaigns k ON k.number = d.campaign JOIN contacts c ON c.number = d.contact",
+            &[&campaigns, &contacts, &occurrences],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let key = DeliveryKey {
+                campaign: CampaignNo(row.get(0)),
+                contact: ContactNo(row.get(1)),
+                occurrence: row.get(2),
+            };
+            let zone = row.get::<_, Option<&str>>(6).and_then(|name| TimeZone::get(name).ok());
+            Ok((
+                key,
+                Context {
+                    campaign: row.get(3),
+                    external_id: row.get(4),
+                    channel: decode(row.get(5), Channel::from_code)?,
+                    zone: zone.unwrap_or(TimeZone::UTC),
+                },
+            ))
+        })
+        .collect()
+}
+
+/// Returns the ids that were not there yet.
+async fn insert_events(transaction: &Transaction<'_>, events: &[&Event]) -> Result<BTreeSet<Uuid>> {
+    let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
+    let campaigns: Vec<i64> = events.iter().map(|event| event.delivery.campaign.0).collect();
+    let contacts: Vec<i64> = events.iter().map(|event| event.delivery.contact.0).collect();
+    let occurrences: Vec<i64> = events.iter().map(|event| event.delivery.occurrence).collect();
+    let at: Vec<Timestamp> = events.iter().map(|event| event.at).collect();
+    let kinds: Vec<i16> = events.iter().map(|event| event.kind.code()).collect();
+    let links: Vec<Option<i16>> =
+        events.iter().map(|event| event.link.and_then(|link| i16::try_from(link.0).ok())).collect();
+    let machines: Vec<Option<i16>> =
+        events.iter().map(|event| event.machine.map(|rule| rule.code())).collect();
+    let reasons: Vec<Option<i16>> =
+        events.iter().map(|event| event.reason.map(|reason| reason.code())).collect();
+    let ips: Vec<Option<std::net::IpAddr>> = events.iter().map(|event| event.client_ip).collect();
+    let agents: Vec<Option<&str>> = events.iter().map(|event| event.user_agent.as_deref()).collect();
+    let rows = transaction
+        .query(
+            "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent)
+             SELECT (n.at AT TIME ZONE 'UTC')::date, n.*
+             FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::smallint[], $7::smallint[],
+                         $8::smallint[], $9::smallint[], $10::inet[], $11::text[])
+                 AS n (id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent)
+             ORDER BY n.id ON CONFLICT DO NOTHING RETURNING id",
+            &[&ids, &campaigns, &contacts, &occurrences, &at, &kinds, &links, &machines, &reasons, &ips, &agents],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+async fn unsubscribe(
+    transaction: &Transaction<'_>,
+    events: &[&Event],
+    contexts: &HashMap<DeliveryKey, Context>,
+) -> Result<()> {
+    let mut rows: BTreeMap<(i64, i16), Timestamp> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.kind == EventKind::Unsubscribed) {
+        if let Some(context) = contexts.get(&event.delivery) {
+            let at = rows.entry((event.delivery.contact.0, context.channel.code())).or_insert(event.at);
+            *at = event.at.max(*at);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let contacts: Vec<i64> = rows.keys().map(|(contact, _)| *contact).collect();
+    let channels: Vec<i16> = rows.keys().map(|(_, channel)| *channel).collect();
+    let at: Vec<Timestamp> = rows.into_values().collect();
+    transaction
+        .execute(
+            "INSERT INTO unsubscribes AS u (contact, channel, at)
+             SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[])
+             ON CONFLICT (contact, channel) DO UPDATE SET at = greatest(u.at, excluded.at)",
+            &[&contacts, &channels, &at],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn write_outbox(
+    transaction: &Transaction<'_>,
+    events: &[&Event],
+    contexts: &HashMap<DeliveryKey, Context>,
+) -> Result<()> {
+    let mut rows = Vec::new();
+    for event in events {
+        let context = contexts
+            .get(&event.delivery)
+            .ok_or_else(|| Error::Refused("an event lost its delivery".into()))?;
+        let payload = json!({
+            "id": event.id,
+            "event": event.kind.as_str(),
+            "at": event.at,
+            "channel": context.channel.as_str(),
+            "campaign": context.campaign,
+            "external_id": context.external_id,
+            "link": event.link,
+            "machine": event.machine.map(|rule| rule.as_str()),
+            "reason": event.reason.map(|reason| reason.as_str()),
+        });
+        rows.push((format!("{}.{}", context.channel, event.kind), payload));
+    }
+    enqueue(transaction, &rows).await
+}
+
+/// Appends outgoing events: `(routing key, payload)`.
+pub(super) async fn enqueue(client: &impl GenericClient, rows: &[(String, Value)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
+    let payloads: Vec<Json<&Value>> = rows.iter().map(|(_, payload)| Json(payload)).collect();
+    client
+        .execute(
+            "INSERT INTO outbox (routing_key, payload) SELECT * FROM unnest($1::text[], $2::jsonb[])",
+            &[&keys, &payloads],
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Events into the ledger, the contact and the counters; events out to the broker.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Result;
+use crate::model::{CampaignNo, DeliveryKey, Event, LinkNo};
+
+#[async_trait]
+pub trait Tracking: Send + Sync {
+    /// Records events in one transaction; repeats by id change nothing, unknown deliveries are dropped.
+    /// With `publish`, what is new goes to the outbox, too. Returns how many were new.
+    async fn record_events(&self, events: &[Event], publish: bool) -> Result<u64>;
+
+    /// A campaign's link as its template writes it.
+    async fn link(&self, campaign: CampaignNo, link: LinkNo) -> Result<Option<String>>;
+
+    /// When the delivery was last handed to a provider that took it, and how many links its campaign tracks.
+    async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>>;
+
+    /// The oldest outgoing events.
+    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>>;
+
+    /// Forgets outgoing events that the broker confirmed.
+    async fn outbox_done(&self, numbers: &[i64]) -> Result<()>;
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxRow {
+    pub number: i64,
+    pub routing_key: String,
+    pub payload: Value,
+}
