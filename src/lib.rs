@@ -1,6 +1,8 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
+pub mod http;
 pub mod model;
 pub mod provider;
 pub mod render;
 pub mod store;
+pub mod track;
