@@ -1,5 +1,8 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
+pub mod backoff;
+pub mod batcher;
+pub mod lifecycle;
 pub mod model;
 pub mod provider;
 pub mod render;
