@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod batcher;
+pub mod config;
 pub mod lifecycle;
 pub mod model;
 pub mod provider;
