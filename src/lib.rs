@@ -1,8 +1,13 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
+pub mod backoff;
+pub mod batcher;
+pub mod config;
 pub mod http;
+pub mod lifecycle;
 pub mod model;
 pub mod provider;
 pub mod render;
 pub mod store;
+pub mod telemetry;
 pub mod track;

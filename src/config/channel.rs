@@ -1,0 +1,121 @@
+//! `[channels.NAME]`: who carries a channel, how fast, and what becomes of failures and doubts.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use super::grammar;
+use super::problem::did_you_mean;
+use super::provider::ProviderConfig;
+use super::reader::Table;
+use crate::model::{Channel, Rates};
+
+#[derive(Debug, Clone)]
+pub struct ChannelConfig {
+    /// Names of providers of this channel, each once.
+    pub providers: Vec<String>,
+    /// Messages, for SMS segments; empty means no limit.
+    pub rate: Rates,
+    /// `None`: a tenth of a second's worth, at least 1.
+    pub burst: Option<NonZeroU32>,
+    /// Sessions with providers at the same time.
+    pub concurrency: NonZeroUsize,
+    /// Messages handed over and not yet settled in the store, at most.
+    pub unknown_window: NonZeroUsize,
+    pub on_unknown: OnUnknown,
+    /// Waits before the second, third, ... attempt.
+    pub retry: Vec<Duration>,
+    /// Whether the channel carries marketing where its rules forbid it; WeChat only.
+    pub allow_marketing: bool,
+}
+
+/// What becomes of a delivery that the provider may or may not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// It stays `unknown` until a receipt or a hand settles it.
+    Hold,
+    /// It is sent again with the same idempotency key.
+    Resend,
+}
+
+/// The channels in `table`. A provider without a value is declared but has a problem of its own.
+pub(super) fn channels(
+    table: Table<'_>,
+    providers: &BTreeMap<String, Option<ProviderConfig>>,
+) -> BTreeMap<Channel, ChannelConfig> {
+    let mut channels = BTreeMap::new();
+    for (name, table) in table.into_tables() {
+        match name.parse::<Channel>() {
+            Ok(channel) => drop(channels.insert(channel, channel_config(table, channel, providers))),
+            Err(problem) => {
+                let near = did_you_mean(&name, Channel::ALL.iter().map(|channel| channel.as_str()));
+                table.refuse(format!("{problem}{near}"));
+            }
+        }
+    }
+    channels
+}
+
+fn channel_config(
+    mut table: Table<'_>,
+    channel: Channel,
+    declared: &BTreeMap<String, Option<ProviderConfig>>,
+) -> ChannelConfig {
+    let mut seen = Vec::new();
+    let providers = table.list("providers", |name| {
+        known_provider(name, channel, declared)?;
+        if seen.iter().any(|other| other == name) {
+            return Err(format!("`{name}` stands here twice; `weight` is what gives it a greater share"));
+        }
+        seen.push(name.to_owned());
+        Ok(name.to_owned())
+    });
+    let (rate, burst) = rate_and_burst(&mut table);
+    let at_least_1 = "a whole number, at least 1";
+    let concurrency = table.number("concurrency", at_least_1);
+    let unknown_window = table.number("unknown_window", at_least_1);
+    let on_unknown = table.word("on_unknown", &[("hold", OnUnknown::Hold), ("resend", OnUnknown::Resend)]);
+    let retry = table.list("retry", grammar::wait);
+    let allow_marketing = table.flag("allow_marketing");
+    if allow_marketing.is_some() && channel != Channel::Wechat {
+        table.problem("allow_marketing", "belongs to `channels.wechat` alone");
+    }
+    table.finish();
+    ChannelConfig {
+        providers: providers.unwrap_or_default(),
+        rate,
+        burst,
+        concurrency: concurrency.unwrap_or(const { NonZeroUsize::new(64).unwrap() }),
+        unknown_window: unknown_window.unwrap_or(const { NonZeroUsize::new(1_000).unwrap() }),
+        on_unknown: on_unknown.unwrap_or(OnUnknown::Hold),
+        retry: retry.unwrap_or_else(|| [60, 300, 900, 3_600, 14_400].map(Duration::from_secs).to_vec()),
+        allow_marketing: allow_marketing.unwrap_or(false),
+    }
+}
+
+fn known_provider(
+    name: &str,
+    channel: Channel,
+    declared: &BTreeMap<String, Option<ProviderConfig>>,
+) -> Result<(), String> {
+    match declared.get(name) {
+        Some(Some(provider)) if provider.channel != channel => {
+            Err(format!("provider `{name}` carries {}, not {channel}", provider.channel))
+        }
+        Some(_) => Ok(()),
+        None => {
+            let near = did_you_mean(name, declared.keys().map(String::as_str));
+            Err(format!("no `[providers.{name}]` in this file{near}"))
+        }
+    }
+}
+
+/// `rate` and the `burst` beside it.
+pub(super) fn rate_and_burst(table: &mut Table<'_>) -> (Rates, Option<NonZeroU32>) {
+    let rates = Rates(table.list("rate", str::parse).unwrap_or_default());
+    let burst = table.number("burst", "a whole number from 1 to 4294967295");
+    if burst.is_some() && rates.0.is_empty() {
+        table.problem("burst", "does nothing without a `rate` beside it");
+    }
+    (rates, burst)
+}

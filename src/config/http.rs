@@ -1,0 +1,78 @@
+//! `[http]` and `[tracking]`: the two listeners, and what the public one takes for a machine.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::grammar;
+use super::reader::Table;
+
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// What recipients and providers reach.
+    pub public: SocketAddr,
+    /// Everything else; always a loopback address, since there are no API tokens yet.
+    pub admin: SocketAddr,
+    /// What links in messages begin with; `http` or `https`, no slash at the end.
+    pub public_url: String,
+    /// Only a request from here may say by `X-Forwarded-For` whom it is for.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// What makes an open or a click a machine's; `None` switches the rule off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tracking {
+    /// Sooner after the delivery than a person could be.
+    pub machine_within: Option<Duration>,
+    /// All links of a message within this time.
+    pub machine_links_within: Option<Duration>,
+    /// Recipients that one block of addresses touches in a minute.
+    pub machine_addresses: Option<u32>,
+}
+
+pub(super) fn http(mut table: Table<'_>) -> Option<Http> {
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let public = table.text("public", grammar::socket_address).unwrap_or(loopback(8080));
+    let admin = table.text("admin", grammar::socket_address).unwrap_or(loopback(8081));
+    if !admin.ip().is_loopback() {
+        table.problem(
+            "admin",
+            "only a loopback address: others need API tokens, which come in a later version",
+        );
+    }
+    if public == admin && public.port() != 0 {
+        table.problem("admin", "is the same as `http.public`; recipients must not reach it");
+    }
+    if !public.ip().is_loopback() {
+        table.require("public_url", "what links in messages begin with, as `https://mail.example.com`");
+    }
+    let given = table.has("public_url");
+    let public_url = table.text("public_url", grammar::public_url);
+    let public_url = if given { public_url } else { Some(format!("http://{public}")) };
+    let trusted_proxies = table.list("trusted_proxies", grammar::network).unwrap_or_default();
+    table.finish();
+    Some(Http { public, admin, public_url: public_url?, trusted_proxies })
+}
+
+pub(super) fn tracking(mut table: Table<'_>) -> Tracking {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let machine_within = match table.is_off("machine_within") {
+        true => None,
+        false => table.text("machine_within", grammar::duration).or(seconds(2)),
+    };
+    let machine_links_within = match table.is_off("machine_links_within") {
+        true => None,
+        false => table.text("machine_links_within", grammar::duration).or(seconds(3)),
+    };
+    let machine_addresses = match table.is_off("machine_addresses") {
+        true => None,
+        false => {
+            let wanted = "a whole number, at least 1, or \"off\"";
+            table.number("machine_addresses", wanted).map(NonZeroU32::get).or(Some(50))
+        }
+    };
+    table.finish();
+    Tracking { machine_within, machine_links_within, machine_addresses }
+}

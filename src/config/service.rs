@@ -1,0 +1,83 @@
+//! `[store]`, `[amqp]` and `[log]`: the services around the daemon.
+
+use std::num::{NonZeroU16, NonZeroUsize};
+
+use super::grammar;
+use super::reader::Table;
+use super::secret::Secret;
+
+/// The ledger's home.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub url: Secret,
+    pub kind: StoreKind,
+    /// The size of the pool, at least 1.
+    pub connections: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    Postgres,
+    Sqlite,
+}
+
+/// The broker that jobs come from.
+#[derive(Debug, Clone)]
+pub struct Amqp {
+    pub url: Secret,
+    /// Unacknowledged jobs a queue, at least 1.
+    pub prefetch: u16,
+}
+
+#[derive(Debug, Clone)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A level, or a list of them by module.
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Plain,
+    Json,
+}
+
+pub(super) fn store(mut table: Table<'_>) -> Option<Store> {
+    if !table.has("url_file") {
+        table.require("url", "where the ledger lives, as `postgres://user:password@host/database`");
+    }
+    let url = table.secret("url", "url_file", |url| store_kind(url).map(drop));
+    let connections = table.number::<NonZeroUsize>("connections", "a whole number, at least 1");
+    table.finish();
+    let url = url?;
+    let kind = store_kind(url.reveal()).ok()?;
+    Some(Store { url, kind, connections: connections.map_or(8, NonZeroUsize::get) })
+}
+
+fn store_kind(url: &str) -> Result<StoreKind, String> {
+    if url.starts_with("sqlite:") {
+        return Err("`sqlite:` stores come in a later version; this one has: postgres".to_owned());
+    }
+    let scheme = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    match url.parse::<tokio_postgres::Config>() {
+        Ok(parsed) if scheme && !parsed.get_hosts().is_empty() => Ok(StoreKind::Postgres),
+        _ => Err("is not a URL as `postgres://user:password@host/database`".to_owned()),
+    }
+}
+
+pub(super) fn amqp(mut table: Table<'_>) -> Option<Amqp> {
+    let url = table.secret("url", "url_file", |url| match url.parse::<lapin::uri::AMQPUri>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err("is not a URL as `amqp://user:password@host:5672/%2f`".to_owned()),
+    });
+    let prefetch = table.number::<NonZeroU16>("prefetch", "a whole number from 1 to 65535");
+    table.finish();
+    Some(Amqp { url: url?, prefetch: prefetch.map_or(16, NonZeroU16::get) })
+}
+
+pub(super) fn log(mut table: Table<'_>) -> Log {
+    let format = table.word("format", &[("plain", LogFormat::Plain), ("json", LogFormat::Json)]);
+    let level = table.text("level", grammar::log_level);
+    table.finish();
+    Log { format: format.unwrap_or(LogFormat::Plain), level: level.unwrap_or_else(|| "info".to_owned()) }
+}

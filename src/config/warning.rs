@@ -1,0 +1,63 @@
+//! What is legal in a configuration and yet probably not meant.
+
+use std::net::IpAddr;
+
+use super::channel::{ChannelConfig, OnUnknown};
+use super::provider::{ProviderKind, Tls};
+use super::{Config, ProviderConfig};
+
+impl Config {
+    /// One sentence each, beginning with the key. None of them keeps the daemon from running.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.http.public_url.starts_with("https://") {
+            warnings.push(
+                "http.public_url: not https; links in messages can be read and changed on their way, and mail \
+                 services distrust them"
+                    .to_owned(),
+            );
+        }
+        if self.channels.is_empty() {
+            warnings.push("channels: none is configured; nothing can be sent".to_owned());
+        }
+        for (channel, config) in &self.channels {
+            if config.providers.is_empty() {
+                warnings.push(format!(
+                    "channels.{channel}.providers: empty; what does not name its provider fails as `no_provider`"
+                ));
+            }
+            warnings.extend(self.doubles(config).map(|name| {
+                format!(
+                    "channels.{channel}.on_unknown: `resend` may send doubles, since provider `{name}` takes no \
+                     idempotency key"
+                )
+            }));
+        }
+        for (name, provider) in &self.providers {
+            if !self.channels.get(&provider.channel).is_some_and(|channel| channel.providers.contains(name)) {
+                warnings.push(format!(
+                    "providers.{name}: in no channel's list; only what names it goes through it"
+                ));
+            }
+            if sends_password_in_the_clear(provider) {
+                warnings.push(format!("providers.{name}.tls: `none` sends the password in the clear"));
+            }
+        }
+        warnings
+    }
+
+    /// The providers that cannot tell a message that is sent again from a new one.
+    fn doubles<'c>(&'c self, channel: &'c ChannelConfig) -> impl Iterator<Item = &'c str> {
+        let resends = channel.on_unknown == OnUnknown::Resend;
+        let listed = channel.providers.iter().filter_map(|name| self.providers.get(name));
+        listed
+            .filter(move |provider| resends && !provider.kind.takes_idempotency_key())
+            .map(|provider| provider.name.as_str())
+    }
+}
+
+fn sends_password_in_the_clear(provider: &ProviderConfig) -> bool {
+    let ProviderKind::Smtp(smtp) = &provider.kind;
+    let local = smtp.host == "localhost" || smtp.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    smtp.password.is_some() && smtp.tls == Tls::None && !local
+}
