@@ -155,6 +155,8 @@ pub struct Counts {
     pub connections: u64,
     pub messages: u64,
     pub bytes: u64,
+    /// Writes to clients: each ends what was a round trip to the client that waited for it.
+    pub answers: u64,
 }
 
 #[derive(Debug, Default)]

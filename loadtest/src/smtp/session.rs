@@ -83,6 +83,7 @@ impl<'a, S: Socket> Session<'a, S> {
 
     async fn run(&mut self, greet: bool) -> io::Result<End> {
         if greet && !self.answer(Event::Connect, "220 sink ESMTP").await? {
+            self.flush().await?;
             return Ok(End::Closed);
         }
         loop {
@@ -150,6 +151,7 @@ impl<'a, S: Socket> Session<'a, S> {
             .chain(starttls)
             .chain(auth.as_deref())
             .filter(|keyword| !options.without.iter().any(|hidden| keyword.starts_with(hidden)));
+        self.output.extend_from_slice(b"250-sink greets you\r\n");
         for keyword in keywords {
             self.output.extend_from_slice(b"250-");
             self.output.extend_from_slice(keyword.as_bytes());
@@ -357,6 +359,7 @@ impl<'a, S: Socket> Session<'a, S> {
             self.stream.write_all(&self.output).await?;
             self.stream.flush().await?;
             self.output.clear();
+            self.shared.log().counts.answers += 1;
         }
         Ok(())
     }

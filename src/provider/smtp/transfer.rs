@@ -104,7 +104,7 @@ impl<'a> Transfer<'a> {
             Ok(Opened::Refused(_, Ended::Lost)) | Err(_) if reused && !self.answered => (None, Ended::Spent),
             Ok(Opened::Refused(outcome, ended)) => (Some(outcome), ended),
             Err(_) if reused => (None, Ended::Lost),
-            Err(broken) => (Some(lost(false, Reason::ConnectionFailed, broken.to_string())), Ended::Lost),
+            Err(broken) => (Some(not_taken(broken.to_string())), Ended::Lost),
         }
     }
 
@@ -197,24 +197,26 @@ impl<'a> Transfer<'a> {
             Ok(reply) => {
                 ended = Ended::Lost;
                 let detail = format!("the server's answer makes no sense here: {}", detail(&reply));
-                lost(in_doubt, Reason::NoAnswer, detail)
+                if in_doubt {
+                    Outcome::Unknown { reason: Reason::NoAnswer, detail }
+                } else {
+                    not_taken(detail)
+                }
             }
             Err(broken) => {
                 ended = Ended::Lost;
-                let reason =
-                    if matches!(broken, Broken::Lost(_)) { Reason::ConnectionLost } else { Reason::NoAnswer };
-                lost(in_doubt, reason, broken.to_string())
+                let reason = match broken {
+                    Broken::Lost(_) => Reason::ConnectionLost,
+                    Broken::Silent(_) | Broken::Nonsense(_) => Reason::NoAnswer,
+                };
+                let detail = broken.to_string();
+                if in_doubt { Outcome::Unknown { reason, detail } } else { not_taken(detail) }
             }
         };
         (outcome, ended)
     }
 }
 
-/// `reason` is for a message in doubt; one that is not can simply go again.
-fn lost(in_doubt: bool, reason: Reason, detail: String) -> Outcome {
-    if in_doubt {
-        Outcome::Unknown { reason, detail }
-    } else {
-        Outcome::Retry { reason: Reason::ConnectionFailed, after: None, detail }
-    }
+fn not_taken(detail: String) -> Outcome {
+    Outcome::Retry { reason: Reason::ConnectionFailed, after: None, detail }
 }
