@@ -267,8 +267,11 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // Out of file descriptors is all that goes wrong here; the clients' end makes room again.
-                let Ok((stream, _)) = accepted else { tokio::task::yield_now().await; continue };
+                // Out of file descriptors is all that goes wrong here: clients that leave make room again.
+                let Ok((stream, _)) = accepted else {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
                 let number = {
                     let mut log = shared.log();
                     log.counts.connections += 1;

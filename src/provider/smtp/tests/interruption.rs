@@ -107,19 +107,20 @@ async fn a_refusal_in_mid_content_is_heard() {
 
 #[tokio::test]
 async fn silence_after_the_dot_is_doubt_and_before_it_none() {
-    let silent = Action::Wait(Duration::from_secs(3600));
-    let patience = |sink: &Sink| {
-        let mut config = config(sink);
-        config.timeouts.command = Duration::from_millis(300);
-        config.timeouts.end = Duration::from_millis(300);
-        config
-    };
-    let after = sink(once(end_b, silent.clone())).await;
+    let silent = || Action::Wait(Duration::from_secs(3600));
     let all = messages(&["a@x.example", "b@x.example", "c@x.example"]);
-    let outcomes = session(patience(&after)).send(&all).await;
-    assert_eq!(verdicts(&outcomes), [ACCEPTED, ("unknown", Some(Reason::NoAnswer)), RETURNED]);
-    let before = sink(once(|event| matches!(event, Event::Rcpt { .. }), silent)).await;
-    assert_eq!(verdicts(&session(patience(&before)).send(&all).await), [NOT_TAKEN, RETURNED, RETURNED]);
+
+    let after = sink(once(|event| matches!(event, Event::End { .. }), silent())).await;
+    let mut impatient = config(&after);
+    impatient.timeouts.end = Duration::from_millis(50);
+    let no_answer = ("unknown", Some(Reason::NoAnswer));
+    assert_eq!(verdicts(&session(impatient).send(&all).await), [no_answer, RETURNED, RETURNED]);
+
+    let before = sink(once(|event| matches!(event, Event::Rcpt { .. }), silent())).await;
+    let mut impatient = config(&before);
+    // Covers greeting and EHLO too, which are answered.
+    impatient.timeouts.command = Duration::from_secs(1);
+    assert_eq!(verdicts(&session(impatient).send(&all).await), [NOT_TAKEN, RETURNED, RETURNED]);
 }
 
 #[tokio::test]
