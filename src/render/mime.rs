@@ -127,10 +127,10 @@ pub fn message(content: &EmailContent, headers: &Headers<'_>) -> Result<Bytes, I
             .map(|text| text.parse().map_err(|error| InvalidHeader { header, ..error }))
             .transpose()
     };
-    let (own_from, own_reply_to): (Option<Mailbox>, _) =
-        (own("From", &content.from)?, own("Reply-To", &content.reply_to)?);
+    let own_from: Option<Mailbox> = own("From", &content.from)?;
+    let own_reply_to = own("Reply-To", &content.reply_to)?;
     let from = own_from.as_ref().unwrap_or(headers.from);
-    let reply_to: Option<&Mailbox> = own_reply_to.as_ref().or(headers.reply_to);
+    let reply_to = own_reply_to.as_ref().or(headers.reply_to);
     check(content, headers)?;
 
     let mut list = Vec::with_capacity(14);
