@@ -2,6 +2,8 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
+pub mod smtp;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
