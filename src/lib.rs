@@ -1,5 +1,7 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
+pub mod amqp;
+pub mod intake;
 pub mod model;
 pub mod provider;
 pub mod render;
