@@ -1,7 +1,6 @@
 //! The dead-letter queue for an operator: look, retry, discard.
 //!
-//! Letters are fetched without being taken; what is neither retried nor discarded goes back in its old order when the
-//! channel closes. Retrying is at-least-once: a crash between the confirm and the acknowledgement leaves the letter
+//! Letters are fetched without being taken; what is neither retried nor discarded goes back when the channel closes. Retrying is at-least-once: a crash between the confirm and the acknowledgement leaves the letter
 //! as well, and the job's id makes the second one harmless. While one call runs, another sees an empty queue.
 
 use lapin::message::Delivery;
@@ -54,7 +53,7 @@ pub async fn list(broker: &Broker, topology: &Topology, limit: usize) -> Result<
     let desk = Desk::open(broker, topology).await?;
     let mut letters = Vec::new();
     while letters.len() < limit.min(desk.total as usize)
-        && let Some((letter, _)) = desk.fetch(letters.len() + 1).await?
+        && let Some((letter, _)) = desk.fetch().await?
     {
         letters.push(letter);
     }
@@ -70,8 +69,8 @@ pub async fn list(broker: &Broker, topology: &Topology, limit: usize) -> Result<
 pub async fn retry(broker: &Broker, topology: &Topology, pick: &Pick) -> Result<Handled, BrokerError> {
     let desk = Desk::open(broker, topology).await?;
     let mut handled = Handled::default();
-    for position in 1..=desk.total as usize {
-        let Some((letter, delivery)) = desk.fetch(position).await? else { break };
+    for _ in 0..desk.total {
+        let Some((letter, delivery)) = desk.fetch().await? else { break };
         if !pick.takes(&letter) {
             continue;
         }
@@ -95,8 +94,8 @@ pub async fn retry(broker: &Broker, topology: &Topology, pick: &Pick) -> Result<
 pub async fn discard(broker: &Broker, topology: &Topology, pick: &Pick) -> Result<Handled, BrokerError> {
     let desk = Desk::open(broker, topology).await?;
     let mut handled = Handled::default();
-    for position in 1..=desk.total as usize {
-        let Some((letter, delivery)) = desk.fetch(position).await? else { break };
+    for _ in 0..desk.total {
+        let Some((letter, delivery)) = desk.fetch().await? else { break };
         if pick.takes(&letter) {
             delivery.ack(BasicAckOptions::default()).await?;
             handled.done.push(letter);
@@ -126,10 +125,10 @@ impl Desk {
         Ok(Desk { connection, letters, outgoing, dead, total })
     }
 
-    async fn fetch(&self, position: usize) -> Result<Option<(Letter, Delivery)>, BrokerError> {
+    async fn fetch(&self) -> Result<Option<(Letter, Delivery)>, BrokerError> {
         let queue = ShortString::from(self.dead.as_str());
         let fetched = self.letters.basic_get(queue, BasicGetOptions::default()).await?;
-        Ok(fetched.map(|message| (Letter::read(position, &message.delivery), message.delivery)))
+        Ok(fetched.map(|message| (Letter::read(&message.delivery), message.delivery)))
     }
 
     async fn send_back(&self, letter: &Letter, delivery: &Delivery) -> Result<(), BrokerError> {

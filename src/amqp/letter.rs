@@ -5,6 +5,7 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::publish::json;
@@ -20,7 +21,8 @@ const MAX_ERROR_CHARS: usize = 2000;
 /// One dead letter as `dead list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Letter {
-    /// The message id, or `#` and the position from 1 where the broker dead-lettered a message that had none.
+    /// The message id; where the broker dead-lettered a message that had none, `sha256:` and twelve digits of its body's
+    /// hash. Never the position: that changes under concurrent hands.
     pub id: String,
     /// `None` where neither we nor the broker noted it: it cannot be retried.
     pub queue: Option<String>,
@@ -33,12 +35,11 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// `position` counts from 1 at the queue's head.
-    pub(crate) fn read(position: usize, delivery: &Delivery) -> Self {
+    pub(crate) fn read(delivery: &Delivery) -> Self {
         let header = |name: &str| text(delivery.properties.headers().as_ref()?.inner().get(name)?);
         let id = match delivery.properties.message_id() {
             Some(id) if !id.as_str().is_empty() => id.to_string(),
-            _ => format!("#{position}"),
+            _ => format!("sha256:{}", hex::encode(&Sha256::digest(&delivery.data)[..6])),
         };
         let job: Value = serde_json::from_slice(&delivery.data).unwrap_or_default();
         let word = |name: &str| job.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -120,7 +121,7 @@ mod tests {
         assert!(!properties.headers().as_ref().unwrap().contains_key("CC"));
         assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "text/plain");
 
-        let letter = Letter::read(3, &delivery(properties, r#"{"type": "control", "id": 7}"#));
+        let letter = Letter::read(&delivery(properties, r#"{"type": "control", "id": 7}"#));
         assert_eq!(letter.queue.as_deref(), Some("campaignd.jobs"));
         assert_eq!(letter.error, "$.id: missing");
         assert_eq!((letter.kind.as_deref(), letter.job), (Some("control"), None));
@@ -128,19 +129,22 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_of_the_brokers_own_has_a_position_and_a_reason() {
+    fn a_letter_of_the_brokers_own_has_a_name_and_a_reason() {
         let mut headers = FieldTable::default();
         headers.insert("x-first-death-queue".into(), AMQPValue::LongString("campaignd.jobs".into()));
         headers.insert("x-first-death-reason".into(), AMQPValue::LongString("delivery_limit".into()));
-        let letter = Letter::read(2, &delivery(BasicProperties::default().with_headers(headers), "\u{0}"));
-        assert_eq!((letter.id.as_str(), letter.queue.as_deref()), ("#2", Some("campaignd.jobs")));
+        let letter = Letter::read(&delivery(BasicProperties::default().with_headers(headers), "\u{0}"));
+        assert_eq!(
+            (letter.id.as_str(), letter.queue.as_deref()),
+            ("sha256:6e340b9cffb3", Some("campaignd.jobs"))
+        );
         assert!(letter.error.contains("delivered too often"));
     }
 
     #[test]
     fn an_error_of_any_length_fits_its_frame() {
         let properties = properties(&BasicProperties::default(), "q", &"鱼".repeat(1_000_000));
-        let letter = Letter::read(1, &delivery(properties, "{}"));
+        let letter = Letter::read(&delivery(properties, "{}"));
         assert_eq!(letter.error.chars().count(), MAX_ERROR_CHARS);
     }
 }

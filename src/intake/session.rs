@@ -21,7 +21,8 @@ const MESSAGES_A_GROUP: usize = 100;
 pub struct Intake {
     pub broker: Broker,
     pub topology: Topology,
-    /// Bulk jobs held at once, at least 1. Each has up to 16 MiB.
+    /// Bulk jobs held at once, at least 1. Each has up to 16 MiB. The same in all daemons: what one hands back, RabbitMQ
+    /// queues behind what was handed back earlier and is not yet held again.
     pub jobs_prefetch: u16,
     /// Urgent messages held at once, at least 1; twice a group keeps the next one at hand.
     pub messages_prefetch: u16,
