@@ -4,13 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
 
 /// Seconds between heartbeats where the URL names none: a frozen broker is noticed within twice that.
 const HEARTBEAT: u16 = 10;
 /// For the whole handshake; [`BrokerError::Timeout`] says it in words.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A session that lasts this long is no part of a series of failures.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// A broker's address. Holds the password: `Debug` and errors name host, port and vhost only.
 #[derive(Clone)]
@@ -22,6 +25,10 @@ pub struct Broker {
 pub enum BrokerError {
     #[error("the AMQP address is not of the form amqp://user:password@host:5672/vhost (`/` is written %2f)")]
     Url,
+    #[error(
+        "amqps:// is not built into this version: use amqp:// on a trusted network, or through a local TLS tunnel"
+    )]
+    NoTls,
     #[error("RabbitMQ at {0} did not answer within 10 s")]
     Timeout(String),
     #[error("RabbitMQ at {broker} refused the connection")]
@@ -67,9 +74,13 @@ pub trait Observe: Send + Sync {
 
 impl Broker {
     /// # Errors
-    /// [`BrokerError::Url`], without the URL: it may hold a password.
+    /// [`BrokerError::Url`], without the URL: it may hold a password. [`BrokerError::NoTls`] for `amqps`.
     pub fn parse(url: &str) -> Result<Self, BrokerError> {
         let mut uri: AMQPUri = url.parse().map_err(|_| BrokerError::Url)?;
+        if uri.scheme == AMQPScheme::AMQPS {
+            // lapin without its TLS features would take it for amqp, and send the password in the clear.
+            return Err(BrokerError::NoTls);
+        }
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         // Bounds the blocking connect of lapin's own thread, which our time limit cannot stop.
         uri.query.connection_timeout.get_or_insert(DIAL_TIMEOUT.as_secs() * 1000);
@@ -81,7 +92,8 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Timeout`] or [`BrokerError::Dial`].
     pub async fn dial(&self, name: &str) -> Result<Connection, BrokerError> {
-        // Auto-recovery stays off: it delivers again behind our back, and hangs for good once its budget is spent.
+        // Auto-recovery stays off: it delivers again behind our back, and hangs for good once its budget is
+        // spent.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         match tokio::time::timeout(DIAL_TIMEOUT, Connection::connect_uri(self.uri.clone(), properties)).await
         {
@@ -104,15 +116,16 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// Closes in order, so that everything written before is processed. A connection that is already lost needs no goodbye.
+/// Closes in order, so that everything written before is processed. A connection that is already lost needs
+/// no goodbye.
 pub(crate) async fn close(connection: Connection) {
     if let Err(error) = connection.close(200, ShortString::from("goodbye")).await {
         tracing::debug!(%error, "the connection was gone before it was closed");
     }
 }
 
-/// Pauses that double from the first to the longest, each cut by up to half at random, so that many daemons do not
-/// come back in step.
+/// Pauses that double from the first to the longest, each cut by up to half at random, so that many daemons
+/// do not come back in step.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     first: Duration,
@@ -132,6 +145,14 @@ impl Pauses {
 
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
+    }
+
+    /// Starts over after a session that lasted. One that breaks at once does not count: each break costs
+    /// every job that was held one of its deliveries.
+    pub(crate) fn reset_after(&mut self, session: Duration) {
+        if session >= STEADY {
+            self.reset();
+        }
     }
 
     pub(crate) fn next(&mut self) -> Duration {
@@ -158,6 +179,7 @@ mod tests {
         assert_eq!(format!("{broker:?}"), "Broker(mq.example:5673, vhost `shop`)");
         let error = Broker::parse("amqp://news:hush@mq.example:port/shop").unwrap_err();
         assert!(!format!("{error:?} {error}").contains("hush"));
+        assert!(matches!(Broker::parse("amqps://news:hush@mq.example/shop"), Err(BrokerError::NoTls)));
     }
 
     #[test]
@@ -170,7 +192,9 @@ mod tests {
                 "{pause:?}"
             );
         }
-        pauses.reset();
+        pauses.reset_after(Duration::from_secs(1));
+        assert!(pauses.next() >= Duration::from_secs(15));
+        pauses.reset_after(STEADY);
         assert!(pauses.next() <= Duration::from_millis(500));
     }
 }

@@ -1,7 +1,9 @@
 //! The dead-letter queue for an operator: look, retry, discard.
 //!
-//! Letters are fetched without being taken; what is neither retried nor discarded goes back when the channel closes. Retrying is at-least-once: a crash between the confirm and the acknowledgement leaves the letter
-//! as well, and the job's id makes the second one harmless. While one call runs, another sees an empty queue.
+//! Letters are fetched without being taken; what is neither retried nor discarded goes back when the
+//! channel closes. Retrying is at-least-once: a crash between the confirm and the acknowledgement leaves
+//! the letter as well, and the job's id makes the second one harmless. While one call runs, another sees an
+//! empty queue.
 
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
@@ -62,7 +64,8 @@ pub async fn list(broker: &Broker, topology: &Topology, limit: usize) -> Result<
     Ok(Listing { total, letters })
 }
 
-/// Sends letters back to the queues that they came from, and takes them off once the broker has confirmed them there.
+/// Sends letters back to the queues that they came from, and takes them off once the broker has confirmed
+/// them there.
 ///
 /// # Errors
 /// The broker broke off; what was confirmed until then is retried, and may still be in the queue as well.
@@ -105,8 +108,8 @@ pub async fn discard(broker: &Broker, topology: &Topology, pick: &Pick) -> Resul
     Ok(handled)
 }
 
-/// One look through the queue, at most as long as the queue was at its beginning: a retried job that dies again is
-/// not retried again.
+/// One look through the queue, at most as long as the queue was at its beginning: a retried job that dies
+/// again is not retried again.
 struct Desk {
     connection: Connection,
     letters: Channel,

@@ -1,10 +1,11 @@
 //! Events out: rows of the outbox to the topic exchange, at least once, in the outbox's order.
 //!
-//! A row is done only when the broker has confirmed it; a crash between the two publishes it again under the same
-//! message id. An event that nobody is bound to is confirmed and gone: who wants events binds a queue first.
+//! A row is done only when the broker has confirmed it; a crash between the two publishes it again under
+//! the same message id. An event that nobody is bound to is confirmed and gone: who wants events binds a
+//! queue first.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -83,8 +84,10 @@ impl EventPublisher {
             let end = match opened {
                 Ok((connection, channel)) => {
                     self.observe.connected(true);
-                    pauses.reset();
-                    self.serve(connection, &channel, &stop).await
+                    let began = Instant::now();
+                    let end = self.serve(connection, &channel, &stop).await;
+                    pauses.reset_after(began.elapsed());
+                    end
                 }
                 Err(error) => {
                     warn!(

@@ -1,4 +1,5 @@
-//! What a dead letter carries beside the job's own body: why it died, where it came from, and a name to call it by.
+//! What a dead letter carries beside the job's own body: why it died, where it came from, and a name to
+//! call it by.
 
 use lapin::BasicProperties;
 use lapin::message::Delivery;
@@ -21,8 +22,8 @@ const MAX_ERROR_CHARS: usize = 2000;
 /// One dead letter as `dead list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Letter {
-    /// The message id; where the broker dead-lettered a message that had none, `sha256:` and twelve digits of its body's
-    /// hash. Never the position: that changes under concurrent hands.
+    /// The message id; where the broker dead-lettered a message that had none, `sha256:` and twelve digits
+    /// of its body's hash. Never the position: that changes under concurrent hands.
     pub id: String,
     /// `None` where neither we nor the broker noted it: it cannot be retried.
     pub queue: Option<String>,
@@ -61,9 +62,9 @@ impl Letter {
     }
 }
 
-/// Properties of the letter for a job from `queue`. Names a job that its sender did not name. Of the sender's own
-/// properties only those pass that the broker does not act on: an expiry would lose the letter, a user id or `CC` that
-/// is not ours to repeat would be refused for ever.
+/// Properties of the letter for a job from `queue`. Names a job that its sender did not name. Of the
+/// sender's own properties only those pass that the broker does not act on: an expiry would lose the
+/// letter, a user id or `CC` that is not ours to repeat would be refused for ever.
 pub(crate) fn properties(original: &BasicProperties, queue: &str, error: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     let error: String = error.chars().take(MAX_ERROR_CHARS).collect();

@@ -1,7 +1,8 @@
 //! The way to RabbitMQ: dialling, the topology, confirmed publishing, events out, dead letters.
 //!
-//! A connection is never repaired: on its first error everything on it is dropped and dialled anew. Nothing here
-//! is published without a confirm from the broker, and nothing is taken off a queue before that confirm.
+//! A connection is never repaired: on its first error everything on it is dropped and dialled anew. Nothing
+//! here is published without a confirm from the broker, and nothing is taken off a queue before that
+//! confirm.
 
 pub mod broker;
 pub mod dead;

@@ -25,8 +25,8 @@ pub(crate) async fn confirming(connection: &Connection) -> Result<Channel, Broke
     Ok(channel)
 }
 
-/// Puts one message into one queue and returns once the broker has made it safe. One at a time on a channel: lapin
-/// hands a returned message to whichever confirm comes next.
+/// Puts one message into one queue and returns once the broker has made it safe. One at a time on a
+/// channel: lapin hands a returned message to whichever confirm comes next.
 ///
 /// # Errors
 /// [`BrokerError::NoQueue`] where no queue has that name, [`BrokerError::NotTaken`] where the broker refuses,
@@ -51,8 +51,8 @@ pub(crate) async fn to_queue(
 /// Enqueues one job: declares what is missing, publishes, waits for the confirm. Does not look into the body.
 ///
 /// # Errors
-/// The broker is away or refuses; the job is then not enqueued, except after [`BrokerError::Broken`], which leaves it
-/// open: enqueueing the same job again is safe.
+/// The broker is away or refuses; the job is then not enqueued, except after [`BrokerError::Broken`], which
+/// leaves it open: enqueueing the same job again is safe.
 pub async fn publish_job(
     broker: &Broker,
     topology: &Topology,

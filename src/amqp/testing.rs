@@ -1,4 +1,5 @@
-//! What tests against a real RabbitMQ share: a topology of their own, a look into queues, a line that can be cut.
+//! What tests against a real RabbitMQ share: a topology of their own, a look into queues, a line that can
+//! be cut.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -91,7 +92,8 @@ impl Corner {
         self.take_some(queue, 1).await.remove(0)
     }
 
-    /// The next messages, taken off the queue; by a consumer, since `basic.get` is refused where one is to be single.
+    /// The next messages, taken off the queue; by a consumer, since `basic.get` is refused where one is to
+    /// be single.
     pub(crate) async fn take_some(&self, queue: &str, count: u16) -> Vec<Delivery> {
         let channel = self.connection.create_channel().await.unwrap();
         channel.basic_qos(count, BasicQosOptions::default()).await.unwrap();

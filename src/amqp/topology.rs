@@ -1,4 +1,5 @@
-//! Exchanges, queues and bindings, and their declaration. What exists already is used as it is, never changed or deleted.
+//! Exchanges, queues and bindings, and their declaration. What exists already is used as it is, never
+//! changed or deleted.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -7,11 +8,13 @@ use tracing::warn;
 
 use super::broker::BrokerError;
 
-/// Deliveries of one job until RabbitMQ takes it for poison and dead-letters it. RabbitMQ 3 counts every return to the
-/// queue, also those of restarts and lost connections, so the limit stands far above what operations cause.
+/// Deliveries of one job until RabbitMQ takes it for poison and dead-letters it. RabbitMQ 3 counts every
+/// return to the queue, also those of restarts and lost connections, so the limit stands far above what
+/// operations cause.
 const DELIVERY_LIMIT: i32 = 100;
 
-/// No letter is lost for being looked at: RabbitMQ 4 drops at 20 where nothing is said, RabbitMQ 3 refuses its `-1`.
+/// No letter is lost for being looked at: RabbitMQ 4 drops at 20 where nothing is said, RabbitMQ 3 refuses
+/// its `-1`.
 const NO_DELIVERY_LIMIT: i32 = i32::MAX;
 
 /// The two ways in.
@@ -163,8 +166,8 @@ async fn queue(connection: &Connection, name: &str, arguments: FieldTable) -> Re
     .await
 }
 
-/// A refusal closes the channel, so each declaration has one of its own, and a refused one is repeated passively: the
-/// thing may exist with other arguments, or we may lack the right to configure it.
+/// A refusal closes the channel, so each declaration has one of its own, and a refused one is repeated
+/// passively: the thing may exist with other arguments, or we may lack the right to configure it.
 async fn declare<F>(
     connection: &Connection,
     name: &str,

@@ -1,10 +1,10 @@
 //! One queue's consumer: groups of deliveries to verdicts, verdicts to settlements.
 //!
-//! Groups are settled one after another in the queue's order, so that one acknowledgement covers a whole group.
-//! While the store is away the group in hand is held unacknowledged and offered again; the prefetch count then keeps
-//! the rest in the queue. Nothing is ever handed back by `basic.nack`: RabbitMQ 3 counts that towards the delivery
-//! limit, and it would let a later job overtake an earlier one. What is unsettled goes back, in order, when the
-//! channel closes.
+//! Groups are settled one after another in the queue's order, so that one acknowledgement covers a whole
+//! group. While the store is away the group in hand is held unacknowledged and offered again; the prefetch
+//! count then keeps the rest in the queue. Nothing is ever handed back by `basic.nack`: RabbitMQ 3 counts
+//! that towards the delivery limit, and it would let a later job overtake an earlier one. What is unsettled
+//! goes back, in order, when the channel closes.
 
 use std::time::Duration;
 
@@ -22,14 +22,18 @@ use crate::amqp::broker::Pauses;
 use crate::amqp::letter;
 use crate::amqp::publish::to_queue;
 
+/// Between two attempts at what holds up a group.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 pub(super) struct QueueConsumer<'a> {
     pub(super) queue: String,
     /// Deliveries that are accepted in one call, at most.
     pub(super) group: usize,
     pub(super) accept: &'a dyn Accept,
     pub(super) observe: &'a dyn Observe,
-    /// In confirm mode, and on a connection of its own: the broker stops reading from publishers when it runs short of
-    /// memory, and acknowledgements must still get through then.
+    /// In confirm mode, and on a connection of its own: the broker stops reading from publishers when it
+    /// runs short of memory, and acknowledgements must still get through then.
     pub(super) letters: Channel,
     pub(super) dead: String,
 }
@@ -38,7 +42,7 @@ pub(super) struct QueueConsumer<'a> {
 pub(super) enum Ended {
     #[error("the broker cancelled the consumer of `{0}`: the queue was deleted, or its node went away")]
     Cancelled(String),
-    #[error("the channel of `{0}` was lost while the store was away")]
+    #[error("the channel of `{0}` was lost while its jobs were held")]
     Lost(String),
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -61,8 +65,8 @@ struct Judgement {
 impl QueueConsumer<'_> {
     /// Returns `Ok` when stopped, with the group in hand settled unless the store is away.
     pub(super) async fn run(&self, consumer: Consumer, stop: &CancellationToken) -> Result<(), Ended> {
-        // A group is whatever has arrived while the one before was made durable: no timer, no added delay. The stream is
-        // never polled again after its end: lapin's would be pending for ever.
+        // A group is whatever has arrived while the one before was made durable: no timer, no added delay.
+        // The stream is never polled again after its end: lapin's would be pending for ever.
         let mut groups = consumer.ready_chunks(self.group);
         loop {
             let group = tokio::select! {
@@ -78,7 +82,9 @@ impl QueueConsumer<'_> {
                 held.push(Held { delivery, body });
             }
             let Some(judgements) = self.judge_when_possible(&held, stop).await? else { return Ok(()) };
-            self.settle(&held, &judgements).await?;
+            if !self.settle(&held, &judgements, stop).await? {
+                return Ok(());
+            }
         }
     }
 
@@ -88,7 +94,7 @@ impl QueueConsumer<'_> {
         held: &[Held],
         stop: &CancellationToken,
     ) -> Result<Option<Vec<Judgement>>, Ended> {
-        let mut pauses = Pauses::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             match self.judge(held).await {
                 Ok(judgements) => return Ok(Some(judgements)),
@@ -96,14 +102,20 @@ impl QueueConsumer<'_> {
                     warn!(queue = %self.queue, held = held.len(), "the store is away; these jobs are held and tried again");
                 }
             }
-            if stop.run_until_cancelled(tokio::time::sleep(pauses.next())).await.is_none() {
+            if !self.wait(pauses.next(), held, stop).await? {
                 return Ok(None);
             }
-            // The broker closes a channel that holds a delivery for half an hour; it delivers all of them again.
-            if held.iter().any(|held| held.delivery.acker.poisoned()) {
-                return Err(Ended::Lost(self.queue.clone()));
-            }
         }
+    }
+
+    /// Waits while jobs are held; `false` where we are stopped meanwhile.
+    async fn wait(&self, pause: Duration, held: &[Held], stop: &CancellationToken) -> Result<bool, Ended> {
+        let waited = stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some();
+        // The broker closes a channel that holds a delivery for half an hour; it delivers all of them again.
+        if held.iter().any(|held| held.delivery.acker.poisoned()) {
+            return Err(Ended::Lost(self.queue.clone()));
+        }
+        Ok(waited)
     }
 
     async fn judge(&self, held: &[Held]) -> Result<Vec<Judgement>, StoreAway> {
@@ -145,21 +157,49 @@ impl QueueConsumer<'_> {
         Judgement { kind, result, error }
     }
 
-    /// Letters first, then one acknowledgement for the group: everything before it on this channel is settled already.
-    /// A crash in between delivers the group again; jobs are then known, and a dead one has a second letter.
-    async fn settle(&self, held: &[Held], judgements: &[Judgement]) -> Result<(), Ended> {
-        for (held, judgement) in held.iter().zip(judgements) {
+    /// Letters first, then one acknowledgement for the group: everything before it on this channel is
+    /// settled already. A crash in between delivers the group again; jobs are then known, and a dead one
+    /// has a second letter. `false` where we are stopped before all letters are out.
+    async fn settle(
+        &self,
+        held: &[Held],
+        judgements: &[Judgement],
+        stop: &CancellationToken,
+    ) -> Result<bool, Ended> {
+        for (one, judgement) in held.iter().zip(judgements) {
             self.observe.received(judgement.kind, judgement.result);
-            if let Some(error) = &judgement.error {
-                let properties = letter::properties(&held.delivery.properties, &self.queue, error);
-                to_queue(&self.letters, &self.dead, properties, &held.body).await?;
-                warn!(
-                    queue = %self.queue, kind = judgement.kind, result = judgement.result.as_str(),
-                    "a job was dead-lettered; `campaignd dead list` says why"
-                );
+            let Some(error) = &judgement.error else { continue };
+            let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
+            while !self.dead_letter(one, error).await? {
+                if !self.wait(pauses.next(), held, stop).await? {
+                    return Ok(false);
+                }
             }
+            warn!(
+                queue = %self.queue, kind = judgement.kind, result = judgement.result.as_str(),
+                "a job was dead-lettered; `campaignd dead list` says why"
+            );
         }
-        let Some(last) = held.last() else { return Ok(()) };
+        self.acknowledge(held, judgements).await;
+        Ok(true)
+    }
+
+    /// `false` where the broker does not take the letter now. Ending the session over that would have it
+    /// count a failed delivery of every job that is held.
+    async fn dead_letter(&self, held: &Held, error: &str) -> Result<bool, Ended> {
+        let properties = letter::properties(&held.delivery.properties, &self.queue, error);
+        match to_queue(&self.letters, &self.dead, properties, &held.body).await {
+            Ok(()) => Ok(true),
+            Err(BrokerError::NotTaken(dead)) => {
+                warn!(queue = %self.queue, dead, "RabbitMQ takes no dead letter now; the job is held, the letter tried again");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn acknowledge(&self, held: &[Held], judgements: &[Judgement]) {
+        let Some(last) = held.last() else { return };
         let acked = match last.delivery.ack(BasicAckOptions { multiple: true }).await {
             Ok(acked) => acked,
             Err(error) => {
@@ -174,6 +214,5 @@ impl QueueConsumer<'_> {
                 (true, Some(_)) => Settled::DeadLettered,
             });
         }
-        Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! Jobs in: from RabbitMQ and over HTTP to whoever makes them durable.
 //!
-//! A job is acknowledged once it is durable and not before; one that never can be is dead-lettered (RabbitMQ) or
-//! refused (HTTP) with the reason and its JSON path. Nothing is dropped, nothing loops. Knows neither store nor templates.
+//! A job is acknowledged once it is durable and not before; one that never can be is dead-lettered
+//! (RabbitMQ) or refused (HTTP) with the reason and its JSON path. Nothing is dropped, nothing loops. Knows
+//! neither store nor templates.
 
 mod consumer;
 pub mod http;
@@ -42,8 +43,8 @@ pub struct StoreAway;
 /// Makes jobs durable.
 #[async_trait]
 pub trait Accept: Send + Sync {
-    /// Accepts the jobs in their order and returns exactly one verdict a job, in the same order. The call may be
-    /// dropped at any await and its jobs offered again: what it did until then must be repeatable.
+    /// Accepts the jobs in their order and returns exactly one verdict a job, in the same order. The call
+    /// may be dropped at any await and its jobs offered again: what it did until then must be repeatable.
     ///
     /// # Errors
     /// [`StoreAway`]: no verdict is known, all jobs will be offered again.
@@ -108,8 +109,8 @@ fn conflict(kind: &str) -> InvalidJob {
     )
 }
 
-/// Reads a body off the runtime's threads where it is large. One that breaks the reader is as invalid as any other:
-/// were it to break the process, it would come back and break the next.
+/// Reads a body off the runtime's threads where it is large. One that breaks the reader is as invalid as
+/// any other: were it to break the process, it would come back and break the next.
 async fn read(body: &Bytes) -> Result<ReadJob, InvalidJob> {
     if body.len() <= READ_IN_PLACE {
         return Job::read(body);

@@ -1,6 +1,7 @@
 //! The daemon's standing order for jobs: one session with RabbitMQ after another, for ever.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -21,8 +22,8 @@ const MESSAGES_A_GROUP: usize = 100;
 pub struct Intake {
     pub broker: Broker,
     pub topology: Topology,
-    /// Bulk jobs held at once, at least 1. Each has up to 16 MiB. The same in all daemons: what one hands back, RabbitMQ
-    /// queues behind what was handed back earlier and is not yet held again.
+    /// Bulk jobs held at once, at least 1. Each has up to 16 MiB. The same in all daemons: what one hands
+    /// back, RabbitMQ queues behind what was handed back earlier and is not yet held again.
     pub jobs_prefetch: u16,
     /// Urgent messages held at once, at least 1; twice a group keeps the next one at hand.
     pub messages_prefetch: u16,
@@ -38,8 +39,8 @@ impl std::fmt::Debug for Intake {
 }
 
 impl Intake {
-    /// Returns after `stop`: what is in hand is settled (unless the store is away), the rest goes back to the queues in
-    /// its order.
+    /// Returns after `stop`: what is in hand is settled (unless the store is away), the rest goes back to
+    /// the queues in its order.
     pub async fn run(self, stop: CancellationToken) {
         let mut pauses = Pauses::redial();
         loop {
@@ -48,8 +49,10 @@ impl Intake {
                 Ok(session) => {
                     info!(broker = %self.broker, "taking jobs from RabbitMQ");
                     self.link.connected(true);
-                    pauses.reset();
-                    session.serve(&self, &stop).await
+                    let began = Instant::now();
+                    let end = session.serve(&self, &stop).await;
+                    pauses.reset_after(began.elapsed());
+                    end
                 }
                 Err(error) => {
                     warn!(
@@ -106,7 +109,8 @@ impl Session {
     }
 }
 
-/// Serves both queues; the first that fails drops the other, whose work in hand the broker will deliver again.
+/// Serves both queues; the first that fails drops the other, whose work in hand the broker will deliver
+/// again.
 async fn both(
     intake: &Intake,
     publishing: &Connection,

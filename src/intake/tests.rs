@@ -350,6 +350,31 @@ async fn a_queue_that_exists_otherwise_is_used_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_letter_that_the_broker_does_not_take_is_tried_again() {
+    let corner = Corner::bare().await;
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    corner.channel.queue_declare(ShortString::from(corner.dead()), options, full).await.unwrap();
+    corner.send(&corner.dead(), "in the way").await;
+    let running = Running::start(&corner, corner.broker.clone(), FakeStore::default());
+    eventually("a session", async || running.log.sessions() == 1).await;
+    corner.send(&corner.jobs(), "no job").await;
+    corner.send(&corner.jobs(), &control("behind it")).await;
+    eventually("both held", async || {
+        corner.ready(&corner.jobs()).await == 0 && !running.counts.received.lock().unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(corner.take(&corner.dead()).await.data, b"in the way");
+    assert_eq!(corner.take(&corner.dead()).await.data, b"no job");
+    eventually("the job behind it", async || running.store.ids() == ["behind it"]).await;
+    assert_eq!(running.log.sessions(), 1);
+    running.stop().await;
+    corner.leave().await;
+}
+
+#[tokio::test]
 async fn a_job_that_is_never_answered_ends_among_the_dead() {
     let corner = Corner::declared().await;
     corner.send(&corner.messages(), &control("poison")).await;
