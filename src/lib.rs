@@ -1,9 +1,11 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
+pub mod amqp;
 pub mod backoff;
 pub mod batcher;
 pub mod config;
 pub mod http;
+pub mod intake;
 pub mod lifecycle;
 pub mod model;
 pub mod provider;
