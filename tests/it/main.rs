@@ -6,3 +6,5 @@
 mod architecture;
 #[cfg(test)]
 pub mod harness;
+#[cfg(test)]
+mod samples;
