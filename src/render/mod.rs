@@ -3,7 +3,10 @@
 pub mod content;
 mod guard;
 mod helper;
+mod html;
+mod link;
 mod mark;
+mod plaintext;
 mod problem;
 mod scope;
 mod syntax;
