@@ -9,13 +9,13 @@ use super::scope::UNSUBSCRIBE_URL;
 use super::tag::{Piece, Tag, split};
 
 /// The largest template file, in bytes.
-pub const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
+pub(super) const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
 /// The most tags in one file or text.
-pub const MAX_TAGS: usize = 1_000;
+pub(super) const MAX_TAGS: usize = 1_000;
 /// The deepest nesting of blocks, each further `{{else if}}` included.
-pub const MAX_NESTING: usize = 32;
+pub(super) const MAX_NESTING: usize = 32;
 /// The most opening brackets in one tag.
-pub const MAX_BRACKETS: usize = 32;
+pub(super) const MAX_BRACKETS: usize = 32;
 
 /// The only blocks there are. `each` and `with` change what names mean inside.
 pub(super) const BLOCKS: [&str; 4] = ["if", "unless", "each", "with"];

@@ -6,7 +6,7 @@
 use super::html::{Element, Event, decode};
 use super::link::{Place, decode_text, may_be_web};
 use super::mark::Mark;
-use super::tag::split;
+use super::tag::{Tag, split};
 
 /// Elements that begin and end a line.
 const LINES: [&str; 14] = [
@@ -28,11 +28,28 @@ const LINES: [&str; 14] = [
 /// Elements with an empty line around.
 const PARAGRAPHS: [&str; 7] = ["p", "h1", "h2", "h3", "h4", "h5", "h6"];
 
+/// Pads the preview line that mail clients show: invisible, and noise in a text.
+const PADDING: [char; 4] = ['\u{200c}', '\u{200b}', '\u{feff}', '\u{ad}'];
+
 /// Makes the text template.
 pub(super) fn derive(source: &str, events: &[Event], links: &[Place]) -> String {
     let mut text = Text { out: String::new(), source, links, anchors: Vec::new() };
+    // The name of a hidden element, and how many of that name are open.
+    let mut hidden: Option<(&str, usize)> = None;
     for event in events {
+        if let Some((name, depth)) = &mut hidden {
+            match event {
+                Event::Open(element) if element.name == *name => *depth += 1,
+                Event::Close(closed) if closed == *name => *depth -= 1,
+                _ => {}
+            }
+            if *depth == 0 {
+                hidden = None;
+            }
+            continue;
+        }
         match event {
+            Event::Open(element) if is_hidden(source, element) => hidden = Some((&element.name, 1)),
             Event::Text(range) => text.words(source.get(range.clone()).unwrap_or_default()),
             Event::Open(element) => text.open(element),
             Event::Close(name) => text.close(name),
@@ -41,6 +58,13 @@ pub(super) fn derive(source: &str, events: &[Event], links: &[Place]) -> String 
     let mut out = text.out.trim().to_owned();
     out.push('\n');
     out
+}
+
+/// The usual way to give mail clients a preview line that the mail itself does not show.
+fn is_hidden(source: &str, element: &Element) -> bool {
+    let style =
+        element.attribute("style").and_then(|style| source.get(style.value.clone())).unwrap_or_default();
+    style.split_whitespace().collect::<String>().contains("display:none")
 }
 
 struct Text<'s> {
@@ -54,20 +78,39 @@ struct Text<'s> {
 impl Text<'_> {
     /// Collapses white space and decodes entities outside of tags.
     fn words(&mut self, source: &str) {
-        for piece in split(source).unwrap_or_default() {
+        let pieces = split(source).unwrap_or_default();
+        let is_block = |index: Option<usize>| {
+            let tag = index.and_then(|index| pieces.get(index)).and_then(|piece| piece.tag);
+            matches!(tag, Some(Tag::Open(_) | Tag::Close(_) | Tag::Else | Tag::ElseBlock(_)))
+        };
+        for (index, piece) in pieces.iter().enumerate() {
             if piece.tag.is_some() {
                 self.out.push_str(piece.source);
                 continue;
             }
-            for c in decode(piece.source).chars() {
-                match c {
-                    ' ' | '\t' | '\r' | '\n' if self.out.ends_with([' ', '\n']) || self.out.is_empty() => {}
-                    ' ' | '\t' | '\r' | '\n' => self.out.push(' '),
-                    // Used to pad the preview line; invisible, and noise in a text.
-                    '\u{200c}' | '\u{200b}' | '\u{feff}' | '\u{ad}' => {}
-                    c => self.out.push(c),
+            let after_block = is_block(index.checked_sub(1));
+            let before_block = is_block(Some(index + 1));
+            let (start, words) =
+                piece.source.split_at(piece.source.len() - piece.source.trim_ascii_start().len());
+            let (words, end) = words.split_at(words.trim_ascii_end().len());
+            self.space(start, after_block || (before_block && words.is_empty()));
+            for (nth, word) in words.split_ascii_whitespace().enumerate() {
+                if nth > 0 {
+                    self.out.push(' ');
                 }
+                self.out.extend(decode(word).chars().filter(|c| !PADDING.contains(c)));
             }
+            self.space(end, before_block);
+        }
+    }
+
+    /// White space between words: one space. A block's tag that stands alone on its line keeps doing so, and then
+    /// the engine drops that line.
+    fn space(&mut self, run: &str, at_block: bool) {
+        if at_block && run.contains('\n') {
+            self.lines(1, "");
+        } else if !run.is_empty() && !self.out.is_empty() && !self.out.ends_with([' ', '\n']) {
+            self.out.push(' ');
         }
     }
 
@@ -150,6 +193,16 @@ mod tests {
         assert_eq!(
             text(html),
             "Hi {{name}} & co\n\nOne\ntwo {{#if a}}three{{/if}}\n\n{{#each list}}\n- {{this}}{{/each}}\na b\n----\nLogo\n"
+        );
+    }
+
+    #[test]
+    fn what_is_hidden_is_left_out_and_blocks_keep_their_lines() {
+        assert_eq!(
+            text(
+                "<div style=\"display: none\">pre<div>view</div></div><p>a</p>\n{{#if x}}\n  <p>b</p>\n{{/if}}\nc  {{#if y}} d{{/if}}"
+            ),
+            "a\n\n{{#if x}}\n\nb\n\n{{/if}}\nc {{#if y}} d{{/if}}\n"
         );
     }
 
