@@ -1,1 +1,10 @@
-fn main() {}
+//! The parts against a real PostgreSQL and a real RabbitMQ, and the rules that the source keeps.
+//!
+//! Needs `scripts/test`, or `scripts/services up` and `eval "$(scripts/services env)"`.
+
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+pub mod harness;
+#[cfg(test)]
+mod samples;

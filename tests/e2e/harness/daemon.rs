@@ -1,0 +1,146 @@
+//! The daemon: its configuration, database and virtual host (`Setup`), and one run of it (`Daemon`).
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use super::free_address;
+use super::http::get;
+use super::process::Process;
+use crate::services::broker::TestBroker;
+use crate::services::database::TestDb;
+use crate::services::wait::eventually;
+
+/// What outlives a run of the daemon, so that a test can start it again.
+#[derive(Debug)]
+pub struct Setup {
+    dir: TempDir,
+    pub db: TestDb,
+    pub broker: TestBroker,
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Setup {
+    /// E-mail goes to the SMTP server `relay`; `more` is appended to `config.toml`.
+    pub async fn new(relay: SocketAddr, more: &str) -> Setup {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (db, broker) = tokio::join!(TestDb::create(), TestBroker::vhost());
+        let setup = Setup { dir, db, broker, public: free_address(), admin: free_address() };
+        setup.write("config.toml", &format!("{}{more}", setup.config(relay)));
+        fs::create_dir_all(setup.path().join("templates")).expect("a folder");
+        setup
+    }
+
+    fn config(&self, relay: SocketAddr) -> String {
+        let (public, admin) = (self.public, self.admin);
+        let (store, amqp) = (self.db.url(), self.broker.url());
+        let (host, port) = (relay.ip(), relay.port());
+        format!(
+            r#"[store]
+url = "{store}"
+[amqp]
+url = "{amqp}"
+[http]
+public = "{public}"
+admin = "{admin}"
+public_url = "http://{public}"
+[templates]
+dir = "templates"
+[channels.email]
+providers = ["relay"]
+[providers.relay]
+channel = "email"
+kind = "smtp"
+host = "{host}"
+port = {port}
+tls = "none"
+from = "Shop <news@example.com>"
+"#
+        )
+    }
+
+    /// The folder that the daemon runs in.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes a file there, as `templates/hello/template.toml`.
+    pub fn write(&self, path: &str, contents: &str) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().expect("a file's path")).expect("a folder");
+        fs::write(path, contents).expect("a file");
+    }
+
+    /// One command of `campaignd` with this configuration, run to its end.
+    pub async fn cli(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        tokio::task::spawn_blocking(move || command.output()).await.expect("the thread lives").expect("runs")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_campaignd"));
+        command.current_dir(self.path()).args(["--config", "config.toml"]).args(arguments);
+        command
+    }
+}
+
+/// One run of `campaignd run`.
+#[derive(Debug)]
+pub struct Daemon {
+    pub process: Process,
+}
+
+impl Daemon {
+    /// Returns when `/readyz` says yes; panics with the log when the daemon ends before.
+    pub async fn start(setup: &Setup) -> Daemon {
+        let mut process = Process::start(&mut setup.command(&["run"]), setup.path().join("daemon.log"));
+        eventually("readiness of the daemon", async || {
+            if let Some(status) = process.status() {
+                panic!("the daemon ended with {status} before it was ready; its log:\n{}", process.log());
+            }
+            get(setup.admin, "/readyz").await.ok().filter(|answer| answer.status().is_success())
+        })
+        .await;
+        Daemon { process }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mail::{CountingSink, RecordingSink};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_setup_names_its_services() {
+        let sink = CountingSink::start().await;
+        let setup = Setup::new(sink.address(), "# more\n").await;
+        let config: toml::Table =
+            fs::read_to_string(setup.path().join("config.toml")).unwrap().parse().unwrap();
+        assert_eq!(config["store"]["url"].as_str(), Some(setup.db.url().as_str()));
+        assert_eq!(config["amqp"]["url"].as_str(), Some(setup.broker.url()));
+        assert_eq!(config["http"]["public"].as_str(), Some(setup.public.to_string().as_str()));
+        assert_eq!(config["providers"]["relay"]["port"].as_integer(), Some(sink.address().port().into()));
+    }
+
+    #[tokio::test]
+    async fn the_binary_answers() {
+        let sink = RecordingSink::start().await;
+        let setup = Setup::new(sink.address(), "").await;
+        for question in ["--version", "--help"] {
+            assert!(setup.cli(&[question]).await.status.success(), "{question}");
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "before it was ready")]
+    async fn a_daemon_that_cannot_start_is_told() {
+        let sink = RecordingSink::start().await;
+        let setup = Setup::new(sink.address(), "[nonsense]\nkey = 1\n").await;
+        let daemon = Daemon::start(&setup).await;
+        drop(daemon.process);
+    }
+}

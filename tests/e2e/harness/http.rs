@@ -1,0 +1,74 @@
+//! A small HTTP/1.1 client: one connection a request, no redirects.
+
+use std::io;
+use std::net::SocketAddr;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+pub async fn get(server: SocketAddr, path: &str) -> io::Result<Response<String>> {
+    request(server, Method::GET, path, "").await
+}
+
+/// Posts JSON.
+pub async fn post(server: SocketAddr, path: &str, body: &str) -> io::Result<Response<String>> {
+    request(server, Method::POST, path, body).await
+}
+
+async fn request(server: SocketAddr, method: Method, path: &str, body: &str) -> io::Result<Response<String>> {
+    let stream = TcpStream::connect(server).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", server.to_string())
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body.to_owned())))
+        .expect("a path that is a URI");
+    let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    Ok(Response::from_parts(head, String::from_utf8_lossy(&body).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::{get as on_get, post as on_post};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_and_answers_pass_whole() {
+        let router = axum::Router::new()
+            .route("/hello", on_get(|| async { ([("x-who", "you")], "hello") }))
+            .route("/echo", on_post(|body: String| async { (hyper::StatusCode::ACCEPTED, body) }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let service = hyper_util::service::TowerToHyperService::new(router.clone());
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        let hello = get(server, "/hello").await.unwrap();
+        assert_eq!(
+            (hello.status().as_u16(), &hello.headers()["x-who"], hello.body().as_str()),
+            (200, &"you".parse().unwrap(), "hello")
+        );
+        let echo = post(server, "/echo", "{\"name\": \"上海\"}").await.unwrap();
+        assert_eq!((echo.status().as_u16(), echo.body().as_str()), (202, "{\"name\": \"上海\"}"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_an_error() {
+        assert!(get(super::super::free_address(), "/").await.is_err());
+    }
+}

@@ -1,0 +1,15 @@
+//! The daemon and its peers as values of a test: started on free ports, stopped and cleaned up when dropped.
+
+pub mod daemon;
+pub mod http;
+pub mod mail;
+pub mod process;
+pub mod publish;
+
+use std::net::SocketAddr;
+
+/// An address where nothing listens at this moment.
+fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket")
+}
