@@ -105,7 +105,7 @@ fn statement(table: &str, source: &str, near: &str) -> String {
         "WITH source AS MATERIALIZED ({source}),
          judged AS MATERIALIZED (
              SELECT DISTINCT ON (n.contact, n.occurrence) n.contact, n.occurrence, a.number AS address,
-                    CASE WHEN n.pre IS NOT NULL THEN n.pre {case} END AS reason
+                    (CASE WHEN n.pre IS NOT NULL THEN n.pre {case} END)::smallint AS reason
              FROM source n
              LEFT JOIN addresses a ON a.contact = n.contact AND a.channel = $2
                  AND ($3::text[] IS NULL OR a.app = ANY($3)) AND (n.address IS NULL OR a.number = n.address) {near}

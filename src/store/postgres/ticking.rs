@@ -156,11 +156,11 @@ async fn move_planned(
                      AS n (contact, occurrence, batch, state, reason, attempts, provider, provider_ref, at)
                  WHERE d.campaign = $1 AND d.contact = n.contact AND d.occurrence = n.occurrence
                    AND d.state = {planned} AND d.batch = n.batch
-                 RETURNING d.state, coalesce(d.reason, 0::smallint) AS reason, date_trunc('hour', d.updated_at) AS hour),
+                 RETURNING d.state, coalesce(d.reason, 0::smallint) AS reason, date_trunc('hour', d.updated_at, 'UTC') AS hour),
              counted AS (SELECT state, reason, count(*) AS n FROM moved GROUP BY 1, 2),
              appended AS (
                  INSERT INTO counter_deltas (campaign, metric, state, reason, hour, n)
-                 SELECT $1, {METRIC_STATE}, state, reason, 'epoch', n FROM counted
+                 SELECT $1::bigint, {METRIC_STATE}, state, reason, 'epoch'::timestamptz, n FROM counted
                  UNION ALL
                  SELECT $1, {METRIC_STATE}, {planned}, 0, 'epoch', -sum(n) FROM counted HAVING sum(n) > 0
                  UNION ALL
@@ -265,8 +265,8 @@ pub(super) async fn append_move(
                 "INSERT INTO counter_deltas (campaign, metric, state, reason, hour, n)
                  SELECT $1, v.metric, v.state, v.reason, v.hour, v.n FROM (VALUES
                      ({METRIC_STATE}::smallint, $2::smallint, $3::smallint, 'epoch'::timestamptz, -$6::bigint),
-                     ({METRIC_STATE}, $4, $5, 'epoch', $6),
-                     ({METRIC_SENT}, 0, 0, date_trunc('hour', now()), $7::bigint)) AS v (metric, state, reason, hour, n)
+                     ({METRIC_STATE}, $4::smallint, $5::smallint, 'epoch', $6),
+                     ({METRIC_SENT}, 0, 0, date_trunc('hour', now(), 'UTC'), $7::bigint)) AS v (metric, state, reason, hour, n)
                  WHERE v.n <> 0"
             ),
             &[&campaign.0, &from.0, &from.1, &to.0, &to.1, &n, &newly_sent],
@@ -391,7 +391,7 @@ async fn recipients(transaction: &Transaction<'_>, intent: &Intent) -> Result<Ve
     let statement = transaction
         .prepare_cached(&format!(
             "SELECT n.contact, n.occurrence, n.address, c.external_id, c.locale, c.timezone, c.attributes, a.address, {data},
-                    CASE WHEN c.erased_at IS NOT NULL THEN {erased}::smallint {case} END
+                    (CASE WHEN c.erased_at IS NOT NULL THEN {erased} {case} END)::smallint
              FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS n (contact, occurrence, address, position)
              JOIN contacts c ON c.number = n.contact
              LEFT JOIN addresses a ON a.number = n.address AND a.contact = n.contact
