@@ -1,6 +1,7 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
 pub mod amqp;
+pub mod app;
 pub mod backoff;
 pub mod batcher;
 pub mod config;
@@ -9,6 +10,7 @@ pub mod http;
 pub mod intake;
 pub mod lifecycle;
 pub mod model;
+pub mod plan;
 pub mod provider;
 pub mod render;
 pub mod store;

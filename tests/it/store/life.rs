@@ -79,7 +79,7 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
     bed.check_law().await;
     assert_eq!(bed.store.resolve("spring", "P5", true).await.unwrap(), Resolution::Done);
     assert_eq!(bed.tally("spring").await, tallied([("accepted", 5)]));
-    let finished = bed.store.finish_campaigns().await.unwrap();
+    let finished = bed.store.finish_campaigns(false).await.unwrap();
     assert_eq!((finished[0].id.as_str(), finished[0].imbalance), ("spring", 0));
     let delivery = key(&lease, &lease.members[0]);
     assert!(bed.store.sent_at(delivery).await.unwrap().is_some());
@@ -110,8 +110,8 @@ async fn a_message_from_job_to_report(bed: &Bed) {
     bed.people(1).await;
     let job = message("m1", "thanks", json!({"external_id": "P1"}), json!({"data": {"order": 7}}));
     assert_eq!(bed.accept_as(job, Some(me)).await, Acceptance::New { warnings: vec![] });
-    let lease = bed.store.leased_at_acceptance(me, &[]).await.unwrap().pop().unwrap();
-    assert_eq!(bed.store.leased_at_acceptance(me, &[lease.batch]).await.unwrap(), []);
+    let lease = bed.store.leased_at_acceptance(me, Channel::Email).await.unwrap().pop().unwrap();
+    assert_eq!(bed.store.leased_at_acceptance(me, Channel::Email).await.unwrap(), []);
     let granted = bed.intend(me, &lease).await.unwrap();
     assert_eq!(granted[0].own_data.as_ref().unwrap()["order"], 7);
     bed.store.tick(me, &all_accepted(&lease)).await.unwrap();

@@ -1,0 +1,37 @@
+//! The daemon: builds the parts, starts them in order, drains them in order. The only one that knows all.
+
+mod accept;
+mod daemon;
+mod lanes;
+mod listeners;
+mod observers;
+mod outbox;
+mod tracking;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::config::{Config, StoreKind};
+use crate::store::Store;
+use crate::store::postgres::PgStore;
+
+pub use daemon::run;
+pub use lanes::{email_sender, smtp_config};
+
+/// The configured store; connects when it is first asked for something.
+///
+/// # Errors
+/// When its URL cannot be used.
+pub fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
+    match config.store.kind {
+        StoreKind::Postgres => {
+            let store =
+                PgStore::new(config.store.url.reveal(), config.store.connections).context("store.url")?;
+            Ok(Arc::new(store))
+        }
+        StoreKind::Sqlite => {
+            anyhow::bail!("store.url: a `sqlite:` store comes in a later version; use postgres://")
+        }
+    }
+}
