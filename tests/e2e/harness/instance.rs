@@ -47,7 +47,7 @@ impl Instance {
     }
 
     /// The end without a shutdown; what was durable is there after the next `up`. RabbitMQ 3.10 counts a queue as
-    /// durable a moment later than it says so: one declared just before a crash may be gone (seen 2 times in 16).
+    /// durable a moment later than it says so: one declared just before a crash may be gone (seen).
     pub async fn crash(&self, service: &str) {
         self.run(&["crash", service]).await;
     }
