@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod http;
+pub mod instance;
 pub mod mail;
 pub mod process;
 pub mod publish;
