@@ -45,8 +45,11 @@ struct Parts {
     planning: Shutdown,
     lanes: Shutdown,
     tracking: Shutdown,
+    /// Ends by itself once nothing more comes from tracking.
     events: Shutdown,
-    ledger: Shutdown,
+    /// Ends by itself once nothing more comes from the lanes.
+    recorder: Shutdown,
+    heart: Shutdown,
     publishing: Shutdown,
     admin: Shutdown,
 }
@@ -128,7 +131,7 @@ impl Daemon {
         let public = bind("http.public", self.config.http.public).await?;
         let admin = bind("http.admin", self.config.http.admin).await?;
         let (ledger, ticker) = ledger(self.store.clone(), self.me, self.metrics.clone());
-        self.supervisor.spawn("recorder", &self.parts.ledger, ticker.run());
+        self.supervisor.spawn("recorder", &self.parts.recorder, ticker.run());
         let lanes = self.start_lanes(ledger)?;
         self.start_planning();
         let acceptor: Arc<dyn Accept> = Arc::new(Acceptor::new(
@@ -162,8 +165,8 @@ impl Daemon {
 
     fn start_lanes(&self, ledger: Ledger) -> Result<Vec<LaneHandle>> {
         let (heart, beat) =
-            Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.ledger.clone());
-        self.supervisor.spawn("heartbeat", &self.parts.ledger, beat);
+            Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.heart.clone());
+        self.supervisor.spawn("heartbeat", &self.parts.heart, beat);
         let lane = Lane {
             store: self.store.clone(),
             me: self.me,
@@ -317,6 +320,8 @@ impl Daemon {
         let deadline = Instant::now() + self.config.drain;
         let mut interrupt = pin!(signals.stop());
         let mut unfinished = None;
+        self.parts.events.ask();
+        self.parts.recorder.ask();
         for part in self.parts.in_order() {
             part.ask();
             if let Err(left) = part.drain(deadline, interrupt.as_mut()).await {
@@ -341,15 +346,16 @@ impl Parts {
             lanes: Shutdown::new("lanes"),
             tracking: Shutdown::new("tracking"),
             events: Shutdown::new("events"),
-            ledger: Shutdown::new("ledger"),
+            recorder: Shutdown::new("recorder"),
+            heart: Shutdown::new("heartbeat"),
             publishing: Shutdown::new("publishing"),
             admin: Shutdown::new("admin"),
         }
     }
 
-    fn in_order(&self) -> [&Shutdown; 8] {
-        let Parts { intake, planning, lanes, tracking, events, ledger, publishing, admin } = self;
-        [intake, planning, lanes, tracking, events, ledger, publishing, admin]
+    fn in_order(&self) -> [&Shutdown; 9] {
+        let Parts { intake, planning, lanes, tracking, events, recorder, heart, publishing, admin } = self;
+        [intake, planning, lanes, tracking, events, recorder, heart, publishing, admin]
     }
 }
 
