@@ -306,8 +306,9 @@ impl Daemon {
         }
         for lane in lanes {
             let Some(settings) = config.channels.get(&lane.channel) else { continue };
-            let accounts = settings.providers.iter().filter_map(|name| config.providers.get(name));
-            lane.change_limits(channel_limit(settings), accounts.map(account_limit).collect()).await;
+            let accounts =
+                config.providers.values().map(|provider| (provider.name.clone(), account_limit(provider)));
+            lane.change_limits(channel_limit(settings), accounts.collect()).await;
         }
         self.metrics.config_reload.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
         info!("rates and templates were read again");

@@ -18,7 +18,8 @@ pub(super) fn lanes(config: &Config) -> Result<Vec<LaneConfig>> {
 }
 
 fn lane(config: &Config, channel: Channel, settings: &ChannelConfig) -> Result<LaneConfig> {
-    let accounts = settings.providers.iter().filter_map(|name| config.providers.get(name)).map(account);
+    let accounts = config.providers.values().filter(|provider| provider.channel == channel);
+    let accounts = accounts.map(|provider| account(provider, settings.providers.contains(&provider.name)));
     Ok(LaneConfig {
         channel,
         accounts: accounts.collect::<Result<_>>()?,
@@ -37,14 +38,14 @@ pub(super) fn account_limit(settings: &ProviderConfig) -> Limit {
     Limit { rates: settings.rate.clone(), burst: settings.burst }
 }
 
-fn account(settings: &ProviderConfig) -> Result<Account> {
+fn account(settings: &ProviderConfig, listed: bool) -> Result<Account> {
     let ProviderKind::Smtp(smtp) = &settings.kind;
     let provider = Smtp::new(smtp_config(smtp)).with_context(|| format!("providers.{}", settings.name))?;
     Ok(Account {
         name: settings.name.as_str().into(),
         provider: Arc::new(provider),
         sender: Arc::new(email_sender(&settings.name, smtp)?),
-        weight: settings.weight,
+        weight: listed.then_some(settings.weight),
         limit: account_limit(settings),
     })
 }
