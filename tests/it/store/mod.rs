@@ -1,6 +1,11 @@
 //! What every store must do, one behaviour a test. A behaviour takes a [`Bed`] and knows no SQL.
 
+mod accepting;
+mod audiences;
 mod bed;
+mod contacts;
+mod exclusions;
+mod leases;
 mod life;
 
 pub(crate) use bed::Bed;
