@@ -54,6 +54,12 @@ impl Bed {
             .unwrap();
     }
 
+    /// As if a month had gone by for standing campaigns.
+    pub(crate) async fn new_month(&self) {
+        let sql = "UPDATE campaigns SET month = month - interval '1 month' WHERE standing";
+        self.db.connect().await.batch_execute(sql).await.unwrap();
+    }
+
     pub(crate) async fn upsert(&self, contacts: Value) -> Vec<String> {
         self.write(contacts, Upsert::Merge).await
     }

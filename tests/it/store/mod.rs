@@ -7,6 +7,8 @@ mod contacts;
 mod exclusions;
 mod leases;
 mod life;
+mod stopping;
+mod ticks;
 
 pub(crate) use bed::Bed;
 
