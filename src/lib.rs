@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub mod model;
 pub mod provider;
 pub mod render;
+pub mod report;
 pub mod store;
 pub mod telemetry;
 pub mod track;
