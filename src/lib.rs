@@ -1,5 +1,6 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
+pub mod admin;
 pub mod amqp;
 pub mod app;
 pub mod backoff;
@@ -13,6 +14,7 @@ pub mod model;
 pub mod plan;
 pub mod provider;
 pub mod render;
+pub mod report;
 pub mod store;
 pub mod telemetry;
 pub mod token;

@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("track", &["model", "token", "lifecycle", "telemetry", "batcher", "http"]),
     ("report", &["model", "store"]),
-    ("admin", &["model", "store", "report", "http", "amqp"]),
+    ("admin", &["model", "store", "report", "http"]),
     ("app", ALL),
     ("cli", ALL),
 ];
