@@ -12,4 +12,5 @@ pub mod provider;
 pub mod render;
 pub mod store;
 pub mod telemetry;
+pub mod token;
 pub mod track;
