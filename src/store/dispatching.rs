@@ -22,7 +22,8 @@ pub trait Dispatching: Send + Sync {
     /// Registers this start of the daemon.
     async fn join(&self, name: &str) -> Result<Incarnation>;
 
-    /// Moves the heartbeat on and returns everyone's.
+    /// Moves the heartbeat on and returns everyone's. One that holds leases but was forgotten shows a beat of -1,
+    /// which never moves: it is to be rescued, too.
     async fn beat(&self, me: Incarnation) -> Result<Vec<(Incarnation, i64)>>;
 
     /// Forgets an incarnation that holds no lease any more.
@@ -50,7 +51,8 @@ pub trait Dispatching: Send + Sync {
     /// now. Intents that are not granted come back as `None`: the lease was lost or the campaign stopped.
     async fn tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>>;
 
-    /// Gives leases back; members at or past each watermark go to whoever leases next.
+    /// Gives leases back; members at or past each watermark go to whoever leases next, those before it that have no
+    /// outcome become `unknown`.
     async fn release(&self, me: Incarnation, batches: &[BatchNo]) -> Result<()>;
 
     /// Takes the leases of a dead incarnation back: doubtful members become `unknown`, the others wait again.
@@ -169,6 +171,16 @@ pub struct Rescheduled {
     pub attempt: Option<FailedAttempt>,
 }
 
+impl Rescheduled {
+    pub fn delivery(&self) -> DeliveryKey {
+        DeliveryKey {
+            campaign: self.campaign,
+            contact: self.member.contact,
+            occurrence: self.member.occurrence,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedAttempt {
     pub at: Timestamp,
@@ -181,7 +193,8 @@ pub struct FailedAttempt {
 pub struct Tick {
     pub settled: Vec<Settled>,
     pub rescheduled: Vec<Rescheduled>,
-    /// Batches of which every member is settled or rescheduled, this tick's included.
+    /// Batches of which every member is settled or rescheduled, this tick's included. One that has members past its
+    /// watermark stays.
     pub closed: Vec<BatchNo>,
     pub intents: Vec<Intent>,
 }

@@ -8,3 +8,5 @@ mod architecture;
 pub mod harness;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod store;

@@ -5,7 +5,7 @@ use deadpool_postgres::GenericClient;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
-use super::ticking::METRIC_STATE;
+use super::counters::METRIC_STATE;
 use super::{PgStore, decode, deliveries_table};
 use crate::model::campaign::Facts;
 use crate::model::{CampaignNo, CampaignStatus, Channel, Control, Lane, Purpose, Reason, State};
@@ -97,7 +97,7 @@ impl Campaigns for PgStore {
             )
             .await?;
         let from_reason: Option<i16> = row.get(4);
-        super::ticking::append_move(
+        super::counters::append_move(
             &transaction,
             CampaignNo(number),
             (State::Unknown.code(), from_reason.unwrap_or(0)),

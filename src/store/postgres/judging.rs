@@ -22,7 +22,8 @@ pub(super) struct Plan {
     pub(super) purpose_forbidden: bool,
     pub(super) apps: Option<Vec<String>>,
     pub(super) template: Vec<u8>,
-    pub(super) due_at: Timestamp,
+    /// `None`: at once, by the store's clock.
+    pub(super) due_at: Option<Timestamp>,
     /// Leases the batches at once.
     pub(super) owner: Option<Incarnation>,
     pub(super) options: Option<MessageOptions>,
@@ -104,14 +105,15 @@ fn statement(table: &str, source: &str, near: &str) -> String {
     format!(
         "WITH source AS MATERIALIZED ({source}),
          judged AS MATERIALIZED (
-             SELECT DISTINCT ON (n.contact, n.occurrence) n.contact, n.occurrence, a.number AS address,
-                    CASE WHEN n.pre IS NOT NULL THEN n.pre {case} END AS reason
+             SELECT DISTINCT ON (contact, occurrence) contact, occurrence, address, reason FROM (
+             SELECT n.contact, n.occurrence, a.number AS address, a.position,
+                    (CASE WHEN n.pre IS NOT NULL THEN n.pre {case} END)::smallint AS reason
              FROM source n
              LEFT JOIN addresses a ON a.contact = n.contact AND a.channel = $2
                  AND ($3::text[] IS NULL OR a.app = ANY($3)) AND (n.address IS NULL OR a.number = n.address) {near}
              LEFT JOIN suppressions s ON s.channel = $2 AND s.hash = a.hash
              LEFT JOIN unsubscribes u ON u.contact = n.contact AND u.channel = $2
-             ORDER BY n.contact, n.occurrence, reason NULLS FIRST, a.position, a.number),
+             ) candidates ORDER BY contact, occurrence, reason IS NOT NULL, position, address),
          numbered AS MATERIALIZED (
              SELECT *, CASE WHEN reason IS NULL AND $7::smallint = {planned} THEN
                  ($6::bigint[])[1 + (row_number() OVER (PARTITION BY reason IS NULL ORDER BY contact, occurrence) - 1) / $13]
@@ -124,7 +126,7 @@ fn statement(table: &str, source: &str, near: &str) -> String {
              FROM numbered RETURNING state, reason),
          batched AS (
              INSERT INTO batches (number, campaign, channel, lane, due_at, owner, template, options, size, contacts, occurrences, addresses)
-             SELECT batch, $1, $2, $9, $10, $12::bigint, $11, $14::jsonb, count(*), array_agg(contact ORDER BY contact, occurrence),
+             SELECT batch, $1, $2, $9, coalesce($10, now()), $12::bigint, $11, $14::jsonb, count(*), array_agg(contact ORDER BY contact, occurrence),
                     array_agg(occurrence ORDER BY contact, occurrence), array_agg(address ORDER BY contact, occurrence)
              FROM numbered WHERE batch IS NOT NULL GROUP BY batch),
          counted AS (
@@ -132,7 +134,7 @@ fn statement(table: &str, source: &str, near: &str) -> String {
              SELECT $1, {metric}, state, coalesce(reason, 0), 'epoch', count(*) FROM written GROUP BY state, reason
              RETURNING state, reason, n)
          SELECT state, nullif(reason, 0), n FROM counted",
-        metric = super::ticking::METRIC_STATE,
+        metric = super::counters::METRIC_STATE,
     )
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::GenericClient;
+use deadpool_postgres::{GenericClient, Transaction};
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 
-use super::ticking::append_move;
+use super::counters::append_move;
 use super::{PgStore, decode, deliveries_table};
 use crate::model::{AddressNo, BatchNo, CampaignNo, ContactNo, Lane, Reason, State};
 use crate::store::dispatching::{Lease, Member, MessageOptions, Rescued};
@@ -29,13 +29,14 @@ impl PgStore {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(&format!(
-                "UPDATE batches b SET owner = $1, epoch = b.epoch + 1
-                 FROM unnest($2::bigint[], $3::smallint[]) AS n (campaign, lane),
-                 LATERAL (SELECT w.number FROM batches w
-                          WHERE w.channel = (SELECT k.channel FROM campaigns k WHERE k.number = n.campaign) AND w.lane = n.lane
-                            AND w.campaign = n.campaign AND w.owner IS NULL AND w.due_at <= now() AND w.size > w.watermark
-                          ORDER BY w.due_at LIMIT $4 FOR UPDATE SKIP LOCKED) w
-                 WHERE b.number = w.number RETURNING {COLUMNS}"
+                "WITH free AS MATERIALIZED (
+                     SELECT w.number FROM unnest($2::bigint[], $3::smallint[]) AS n (campaign, lane),
+                     LATERAL (SELECT b.number FROM batches b
+                              WHERE b.channel = (SELECT k.channel FROM campaigns k WHERE k.number = n.campaign) AND b.lane = n.lane
+                                AND b.campaign = n.campaign AND b.owner IS NULL AND b.due_at <= now() AND b.size > b.watermark
+                              ORDER BY b.due_at LIMIT $4 FOR UPDATE SKIP LOCKED) w)
+                 UPDATE batches b SET owner = $1, epoch = b.epoch + 1 FROM free
+                 WHERE b.number = free.number RETURNING {COLUMNS}"
             ))
             .await?;
         let rows = client.query(&statement, &[&me.0, &campaigns, &lanes, &i64::from(each)]).await?;
@@ -56,80 +57,104 @@ impl PgStore {
     }
 
     pub(super) async fn give_back(&self, me: Incarnation, batches: &[BatchNo]) -> Result<()> {
-        let batches: Vec<i64> = batches.iter().map(|batch| batch.0).collect();
-        let client = self.client().await?;
-        client
-            .execute(
-                "WITH emptied AS (DELETE FROM batches WHERE number = ANY($2) AND owner = $1 AND watermark >= size)
-                 UPDATE batches SET owner = NULL WHERE number = ANY($2) AND owner = $1 AND watermark < size",
-                &[&me.0, &batches],
-            )
-            .await?;
+        for batch in batches {
+            self.free_batch("owner = $1 AND number = $2", &[&me.0, &batch.0]).await?;
+        }
         Ok(())
     }
 
     /// One batch a transaction, so that a rescue never holds many locks.
     pub(super) async fn rescue_all(&self, dead: Incarnation) -> Result<Rescued> {
         let mut rescued = Rescued::default();
-        while let Some(one) = self.rescue_one(dead).await? {
+        while let Some(one) = self.free_batch("owner = $1", &[&dead.0]).await? {
             rescued.batches += 1;
             rescued.unknown += one.unknown;
             rescued.waiting += one.waiting;
         }
-        self.client().await?.execute("DELETE FROM incarnations WHERE number = $1", &[&dead.0]).await?;
+        self.forget(dead).await?;
         Ok(rescued)
     }
 
-    async fn rescue_one(&self, dead: Incarnation) -> Result<Option<Rescued>> {
+    /// Removes an incarnation that holds no lease.
+    pub(super) async fn forget(&self, incarnation: Incarnation) -> Result<()> {
+        let client = self.client().await?;
+        client
+            .execute(
+                "DELETE FROM incarnations WHERE number = $1 AND NOT EXISTS (SELECT FROM batches WHERE owner = $1)",
+                &[&incarnation.0],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Takes the lease off one batch that `which` names: doubtful members become unknown, the others wait for whoever
+    /// leases next.
+    async fn free_batch(&self, which: &str, bound: &[&(dyn ToSql + Sync)]) -> Result<Option<Rescued>> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
         // Locking raises the epoch in a statement of its own: marking rows in the same one would see a stale snapshot.
         let row = transaction
             .query_opt(
-                "UPDATE batches SET epoch = epoch + 1 WHERE number =
-                     (SELECT number FROM batches WHERE owner = $1 LIMIT 1 FOR UPDATE SKIP LOCKED)
-                 RETURNING number, campaign, watermark, size, contacts, occurrences",
-                &[&dead.0],
+                &format!(
+                    "UPDATE batches SET epoch = epoch + 1
+                     WHERE number = (SELECT number FROM batches WHERE {which} LIMIT 1 FOR UPDATE)
+                     RETURNING number, campaign, watermark, size, contacts, occurrences"
+                ),
+                bound,
             )
             .await?;
         let Some(row) = row else { return Ok(None) };
         let (number, campaign) = (row.get::<_, i64>(0), CampaignNo(row.get(1)));
         let (watermark, size): (i32, i32) = (row.get(2), row.get(3));
-        let doubtful = usize::try_from(watermark.min(size)).unwrap_or(0);
+        let doubtful = usize::try_from(watermark).unwrap_or(0);
         let (contacts, occurrences): (Vec<i64>, Vec<i64>) = (row.get(4), row.get(5));
-        let unknown = transaction
-            .execute(
-                &format!(
-                    "UPDATE {} d SET state = $4, reason = $5, updated_at = now()
-                     FROM unnest($2::bigint[], $3::bigint[]) AS n (contact, occurrence)
-                     WHERE d.campaign = $1 AND d.contact = n.contact AND d.occurrence = n.occurrence
-                       AND d.batch = $6 AND d.state = $7",
-                    deliveries_table(campaign)
-                ),
-                &[
-                    &campaign.0,
-                    &&contacts[..doubtful],
-                    &&occurrences[..doubtful],
-                    &State::Unknown.code(),
-                    &Reason::Crash.code(),
-                    &number,
-                    &State::Planned.code(),
-                ],
-            )
-            .await?;
-        if unknown > 0 {
-            let (from, to) = ((State::Planned.code(), 0), (State::Unknown.code(), Reason::Crash.code()));
-            append_move(&transaction, campaign, from, to, i64::try_from(unknown).unwrap_or(i64::MAX)).await?;
-        }
-        if watermark < size {
-            transaction.execute("UPDATE batches SET owner = NULL WHERE number = $1", &[&number]).await?;
+        let unknown =
+            mark_unknown(&transaction, campaign, number, (&contacts[..doubtful], &occurrences[..doubtful]))
+                .await?;
+        let settle = if watermark < size {
+            "UPDATE batches SET owner = NULL WHERE number = $1"
         } else {
-            transaction.execute("DELETE FROM batches WHERE number = $1", &[&number]).await?;
-        }
+            "DELETE FROM batches WHERE number = $1"
+        };
+        transaction.execute(settle, &[&number]).await?;
         transaction.commit().await?;
         let waiting = u64::try_from(i64::from(size) - i64::from(watermark)).unwrap_or(0);
         Ok(Some(Rescued { batches: 1, unknown, waiting }))
     }
+}
+
+/// Members before a watermark that have no outcome: the provider may have them.
+async fn mark_unknown(
+    transaction: &Transaction<'_>,
+    campaign: CampaignNo,
+    batch: i64,
+    (contacts, occurrences): (&[i64], &[i64]),
+) -> Result<u64> {
+    let unknown = transaction
+        .execute(
+            &format!(
+                "UPDATE {} d SET state = $4, reason = $5, updated_at = now()
+                 FROM unnest($2::bigint[], $3::bigint[]) AS n (contact, occurrence)
+                 WHERE d.campaign = $1 AND d.contact = n.contact AND d.occurrence = n.occurrence
+                   AND d.batch = $6 AND d.state = $7",
+                deliveries_table(campaign)
+            ),
+            &[
+                &campaign.0,
+                &contacts,
+                &occurrences,
+                &State::Unknown.code(),
+                &Reason::Crash.code(),
+                &batch,
+                &State::Planned.code(),
+            ],
+        )
+        .await?;
+    if unknown > 0 {
+        let (from, to) = ((State::Planned.code(), 0), (State::Unknown.code(), Reason::Crash.code()));
+        append_move(transaction, campaign, from, to, i64::try_from(unknown).unwrap_or(i64::MAX)).await?;
+    }
+    Ok(unknown)
 }
 
 fn lease(row: &Row) -> Result<Lease> {

@@ -2,9 +2,11 @@
 
 mod campaigns;
 mod contacts;
+mod counters;
 mod dispatching;
 mod engagement;
 mod filter;
+mod granting;
 mod jobs;
 mod judging;
 mod leases;
@@ -15,6 +17,7 @@ mod reports;
 mod standing;
 mod ticking;
 mod tracking;
+mod upserting;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -99,9 +102,12 @@ impl PgStore {
             }
             let name = partition_name(partition);
             client.execute("SELECT pg_advisory_xact_lock($1)", &[&PARTITION_LOCK]).await?;
-            let exists: bool = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.get(0);
-            if exists {
-                if let Ok(mut known) = self.partitions.lock() {
+            // One that this very transaction made is gone again if it rolls back.
+            let durable = "SELECT xmin::text <> pg_current_xact_id()::xid::text FROM pg_class WHERE oid = to_regclass($1)";
+            if let Some(row) = client.query_opt(durable, &[&name]).await? {
+                if row.get(0)
+                    && let Ok(mut known) = self.partitions.lock()
+                {
                     known.insert(partition);
                 }
             } else {
@@ -117,18 +123,56 @@ impl PgStore {
         Ok(())
     }
 
-    async fn provider_number(&self, client: &impl GenericClient, name: &str) -> Result<i16> {
-        if let Some(number) = self.providers.lock().ok().and_then(|known| known.get(name).copied()) {
-            return Ok(number);
+    async fn has_partition(&self, client: &impl GenericClient, campaign: CampaignNo) -> Result<bool> {
+        if self.partitions.lock().is_ok_and(|known| known.contains(&(campaign.0 / CAMPAIGNS_A_PARTITION))) {
+            return Ok(true);
         }
-        client.execute("INSERT INTO providers (name) VALUES ($1) ON CONFLICT DO NOTHING", &[&name]).await?;
-        let number = client.query_one("SELECT number FROM providers WHERE name = $1", &[&name]).await?.get(0);
+        let sql = "SELECT to_regclass($1) IS NOT NULL";
+        Ok(client.query_one(sql, &[&deliveries_table(campaign)]).await?.get(0))
+    }
+
+    /// Numbers of providers' names. Must run outside a transaction: a number that rolls back must not be remembered.
+    async fn provider_numbers(
+        &self,
+        client: &Object,
+        names: impl Iterator<Item = &str>,
+    ) -> Result<HashMap<String, i16>> {
+        let mut numbers = HashMap::new();
+        for name in names {
+            if numbers.contains_key(name) {
+                continue;
+            }
+            let known = self.providers.lock().ok().and_then(|known| known.get(name).copied());
+            let number = match known {
+                Some(number) => number,
+                None => self.number_provider(client, name).await?,
+            };
+            numbers.insert(name.to_owned(), number);
+        }
+        Ok(numbers)
+    }
+
+    async fn number_provider(&self, client: &Object, name: &str) -> Result<i16> {
+        let select = "SELECT number FROM providers WHERE name = $1";
+        let number = match client.query_opt(select, &[&name]).await? {
+            Some(row) => row.get(0),
+            None => {
+                let insert = "INSERT INTO providers (name) VALUES ($1) ON CONFLICT DO NOTHING";
+                client.execute(insert, &[&name]).await?;
+                client.query_one(select, &[&name]).await?.get(0)
+            }
+        };
         if let Ok(mut known) = self.providers.lock() {
             known.insert(name.to_owned(), number);
         }
         Ok(number)
     }
 }
+
+/// Opens a transaction of keyed look-ups only: a plan that was made while a table was small must not scan it once it
+/// is large.
+const KEYED: &str =
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
 const PARTITION_LOCK: i64 = 0x6361_6d70_0002;
 

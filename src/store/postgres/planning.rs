@@ -2,15 +2,14 @@
 
 use async_trait::async_trait;
 use deadpool_postgres::GenericClient;
-use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
+use super::counters::METRIC_STATE;
 use super::filter::Compiler;
 use super::jobs::Planned;
 use super::judging::{PLAN_PARAMETERS, Plan};
 use super::recipients::{Listed, number_repeats};
-use super::ticking::METRIC_STATE;
 use super::{PgStore, decode, deliveries_table};
 use crate::model::job::Audience;
 use crate::model::{CampaignNo, Channel, Lane, Purpose, Reason, State};
@@ -117,7 +116,7 @@ impl Planning for PgStore {
         let rows = client
             .query(
                 "SELECT number FROM campaigns k WHERE finished_at IS NULL AND planned_at IS NOT NULL
-                   AND (NOT standing OR month < date_trunc('month', now() AT TIME ZONE 'UTC')::date)
+                   AND (NOT standing OR month < date_trunc('month', (now() - interval '1 hour') AT TIME ZONE 'UTC')::date)
                    AND NOT EXISTS (SELECT FROM batches b WHERE b.campaign = k.number)",
                 &[],
             )
@@ -169,7 +168,7 @@ fn plan_of(campaign: CampaignNo, row: &Row) -> Result<(Plan, Planned)> {
         template: row.get(3),
         purpose_forbidden: planned.forbidden,
         apps: planned.apps.clone(),
-        due_at: Timestamp::now(),
+        due_at: None,
         owner: None,
         options: None,
         state,
@@ -274,18 +273,13 @@ impl PgStore {
                 ],
             )
             .await?;
-        if row.get(4) || watermark > 0 {
-            transaction.execute("UPDATE batches SET size = watermark WHERE number = $1", &[&number]).await?;
+        // A batch that nobody owns has no doubtful members; an owned one vanishes with its last outcome.
+        let shrink = if row.get(4) {
+            "UPDATE batches SET size = watermark WHERE number = $1"
         } else {
-            transaction.execute("DELETE FROM batches WHERE number = $1", &[&number]).await?;
-        }
-        transaction
-            .execute(
-                "DELETE FROM batches WHERE number = $1 AND owner IS NULL AND NOT EXISTS (
-                     SELECT FROM deliveries d WHERE d.campaign = $2 AND d.batch = $1 AND d.state = $3)",
-                &[&number, &campaign.0, &State::Planned.code()],
-            )
-            .await?;
+            "DELETE FROM batches WHERE number = $1"
+        };
+        transaction.execute(shrink, &[&number]).await?;
         transaction.commit().await?;
         Ok(Some(moved.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs())))
     }

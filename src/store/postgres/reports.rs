@@ -7,7 +7,7 @@ use deadpool_postgres::GenericClient;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::ticking::{
+use super::counters::{
     METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS, METRIC_MACHINE_OPENS,
     METRIC_OPENS, METRIC_SENT, METRIC_STATE, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS,
     METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
@@ -77,9 +77,13 @@ impl Reports for PgStore {
 
     async fn deliveries(&self, campaign: &str, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>> {
         let (contact, occurrence) = query.after.unwrap_or((i64::MIN, i64::MIN));
+        // Each month of a standing campaign is read in the order of its key, no further than the page.
         let sql = format!(
-            "{DELIVERIES} AND (d.contact, d.occurrence) > ($2, $3) AND ($4::smallint IS NULL OR d.state = $4)
-             ORDER BY d.contact, d.occurrence LIMIT $5"
+            "SELECT {COLUMNS} FROM campaigns k CROSS JOIN LATERAL (
+                 SELECT * FROM deliveries d WHERE d.campaign = k.number AND (d.contact, d.occurrence) > ($2, $3)
+                     AND ($4::smallint IS NULL OR d.state = $4)
+                 ORDER BY d.contact, d.occurrence LIMIT $5) d
+             {JOINS} WHERE k.id = $1 ORDER BY d.contact, d.occurrence LIMIT $5"
         );
         let rows = self
             .client()
@@ -94,7 +98,12 @@ impl Reports for PgStore {
 
     async fn explain(&self, campaign: &str, external_id: &str) -> Result<Vec<Explanation>> {
         let client = self.client().await?;
-        let sql = format!("{DELIVERIES} AND c.external_id = $2 ORDER BY d.campaign, d.occurrence LIMIT 1000");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM campaigns k CROSS JOIN LATERAL (
+                 SELECT * FROM deliveries d WHERE d.campaign = k.number
+                     AND d.contact = (SELECT number FROM contacts WHERE external_id = $2)) d
+             {JOINS} WHERE k.id = $1 ORDER BY d.campaign, d.occurrence LIMIT 1000"
+        );
         let rows = client.query(&sql, &[&campaign, &external_id]).await?;
         let mut explanations = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -112,15 +121,17 @@ impl Reports for PgStore {
     }
 }
 
-const DELIVERIES: &str = "
-    SELECT c.external_id, d.occurrence,
-           CASE WHEN d.state = 1 AND b.owner IS NOT NULL
-                     AND coalesce(array_position(b.contacts, d.contact) <= b.watermark, false) THEN 2::smallint ELSE d.state END,
-           d.reason, d.attempts, p.name, d.provider_ref, d.updated_at, d.contact, d.campaign, k.channel, b.due_at
-    FROM deliveries d JOIN contacts c ON c.number = d.contact JOIN campaigns k ON k.number = d.campaign
+const COLUMNS: &str = "
+    c.external_id, d.occurrence,
+    CASE WHEN d.state = 1 AND b.owner IS NOT NULL
+              AND coalesce(array_position(b.contacts, d.contact) <= b.watermark, false) THEN 2::smallint ELSE d.state END,
+    d.reason, d.attempts, p.name, d.provider_ref, d.updated_at, d.contact, d.campaign, k.channel, b.due_at";
+
+/// Of `deliveries d`: an erased contact has no external id, a settled delivery no batch.
+const JOINS: &str = "
+    JOIN contacts c ON c.number = d.contact
     LEFT JOIN providers p ON p.number = d.provider
-    LEFT JOIN batches b ON b.number = d.batch AND d.state = 1
-    WHERE d.campaign = ANY (ARRAY(SELECT number FROM campaigns WHERE id = $1))";
+    LEFT JOIN batches b ON b.number = d.batch AND d.state = 1";
 
 /// Members of leased batches that lie before the watermark and have no outcome yet.
 async fn sending(client: &impl GenericClient, campaigns: &[i64]) -> Result<i64> {

@@ -54,7 +54,7 @@ impl PgStore {
             (_, true) => (State::Expired, Some(Reason::CampaignExpired)),
             _ => (State::Planned, None),
         };
-        let due_at = job.send_at.unwrap_or(now).max(now);
+        let due_at = job.send_at.filter(|at| *at > now);
         let plan = Plan {
             campaign,
             channel: job.channel,
@@ -64,7 +64,7 @@ impl PgStore {
             apps: submission.apps.clone(),
             template: template.hash.to_vec(),
             due_at,
-            owner: owner.filter(|_| due_at == now),
+            owner: owner.filter(|_| due_at.is_none()),
             options: Some(MessageOptions {
                 provider: job.provider.clone(),
                 expires_at: job.expires_at,

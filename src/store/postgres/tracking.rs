@@ -7,12 +7,13 @@ use deadpool_postgres::{GenericClient, Transaction};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
+use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::engagement::{Deltas, write_contacts, write_engagement};
-use super::{PgStore, decode};
-use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo};
+use super::{KEYED, PgStore, decode, deliveries_table};
+use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo, State};
 use crate::store::tracking::{OutboxRow, Tracking};
 use crate::store::{Error, Result};
 
@@ -29,11 +30,13 @@ impl Tracking for PgStore {
     async fn record_events(&self, events: &[Event], publish: bool) -> Result<u64> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
-        let contexts = contexts(&transaction, events).await?;
+        transaction.batch_execute(KEYED).await?;
+        let contexts = self.contexts(&transaction, events).await?;
         let known: Vec<&Event> =
             events.iter().filter(|event| contexts.contains_key(&event.delivery)).collect();
-        let new = insert_events(&transaction, &known).await?;
-        let mut new: Vec<&Event> = known.into_iter().filter(|event| new.contains(&event.id)).collect();
+        let mut inserted = insert_events(&transaction, &known).await?;
+        // Taking each id out keeps a repeat within this very group from counting.
+        let mut new: Vec<&Event> = known.into_iter().filter(|event| inserted.remove(&event.id)).collect();
         new.sort_by_key(|event| (event.delivery, event.at));
         let mut deltas = Deltas::default();
         write_engagement(&transaction, &new, &mut deltas).await?;
@@ -56,12 +59,20 @@ impl Tracking for PgStore {
 
     async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>> {
         let client = self.client().await?;
+        if !self.has_partition(&client, delivery.campaign).await? {
+            return Ok(None);
+        }
+        let statement = client
+            .prepare_cached(&format!(
+                "SELECT d.updated_at, (SELECT count(*) FROM links WHERE campaign = $1) FROM {} d
+                 WHERE d.campaign = $1 AND d.contact = $2 AND d.occurrence = $3 AND d.state = ANY($4)",
+                deliveries_table(delivery.campaign)
+            ))
+            .await?;
+        let sent: Vec<i16> =
+            State::ALL.iter().filter(|state| state.is_sent()).map(|state| state.code()).collect();
         let row = client
-            .query_opt(
-                "SELECT d.updated_at, (SELECT count(*) FROM links WHERE campaign = $1) FROM deliveries d
-                 WHERE d.campaign = $1 AND d.contact = $2 AND d.occurrence = $3",
-                &[&delivery.campaign.0, &delivery.contact.0, &delivery.occurrence],
-            )
+            .query_opt(&statement, &[&delivery.campaign.0, &delivery.contact.0, &delivery.occurrence, &sent])
             .await?;
         Ok(row.map(|row| (row.get(0), usize::try_from(row.get::<_, i64>(1)).unwrap_or(0))))
     }
@@ -87,40 +98,57 @@ impl Tracking for PgStore {
     }
 }
 
-/// Deliveries that exist; an event about any other is dropped: its token outlived the ledger.
-async fn contexts(transaction: &Transaction<'_>, events: &[Event]) -> Result<HashMap<DeliveryKey, Context>> {
-    let keys: BTreeSet<DeliveryKey> = events.iter().map(|event| event.delivery).collect();
-    let campaigns: Vec<i64> = keys.iter().map(|key| key.campaign.0).collect();
-    let contacts: Vec<i64> = keys.iter().map(|key| key.contact.0).collect();
-    let occurrences: Vec<i64> = keys.iter().map(|key| key.occurrence).collect();
-    let rows = transaction
-        .query(
-            "SELECT d.campaign, d.contact, d.occurrence, k.id, c.external_id, k.channel, c.timezone
-             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (campaign, contact, occurrence)
-             JOIN deliveries d ON d.campaign = n.campaign AND d.contact = n.contact AND d.occurrence = n.occurrence
-             JOIN campaigns k ON k.number = d.campaign JOIN contacts c ON c.number = d.contact",
-            &[&campaigns, &contacts, &occurrences],
-        )
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let key = DeliveryKey {
-                campaign: CampaignNo(row.get(0)),
-                contact: ContactNo(row.get(1)),
-                occurrence: row.get(2),
-            };
-            let zone = row.get::<_, Option<&str>>(6).and_then(|name| TimeZone::get(name).ok());
-            Ok((
-                key,
-                Context {
-                    campaign: row.get(3),
-                    external_id: row.get(4),
-                    channel: decode(row.get(5), Channel::from_code)?,
-                    zone: zone.unwrap_or(TimeZone::UTC),
-                },
-            ))
-        })
-        .collect()
+impl PgStore {
+    /// Deliveries that exist; an event about any other is dropped: its token outlived the ledger.
+    async fn contexts(
+        &self,
+        transaction: &Transaction<'_>,
+        events: &[Event],
+    ) -> Result<HashMap<DeliveryKey, Context>> {
+        let mut by_table: BTreeMap<String, BTreeSet<DeliveryKey>> = BTreeMap::new();
+        for event in events {
+            by_table.entry(deliveries_table(event.delivery.campaign)).or_default().insert(event.delivery);
+        }
+        let mut contexts = HashMap::new();
+        for (table, keys) in by_table {
+            let Some(first) = keys.first() else { continue };
+            if !self.has_partition(transaction, first.campaign).await? {
+                continue;
+            }
+            let campaigns: Vec<i64> = keys.iter().map(|key| key.campaign.0).collect();
+            let contacts: Vec<i64> = keys.iter().map(|key| key.contact.0).collect();
+            let occurrences: Vec<i64> = keys.iter().map(|key| key.occurrence).collect();
+            let statement = transaction
+                .prepare_cached(&format!(
+                    "SELECT d.campaign, d.contact, d.occurrence, k.id, c.external_id, k.channel, c.timezone
+                     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (campaign, contact, occurrence)
+                     JOIN {table} d ON d.campaign = n.campaign AND d.contact = n.contact AND d.occurrence = n.occurrence
+                     JOIN campaigns k ON k.number = d.campaign JOIN contacts c ON c.number = d.contact"
+                ))
+                .await?;
+            for row in transaction.query(&statement, &[&campaigns, &contacts, &occurrences]).await? {
+                contexts.insert(
+                    DeliveryKey {
+                        campaign: CampaignNo(row.get(0)),
+                        contact: ContactNo(row.get(1)),
+                        occurrence: row.get(2),
+                    },
+                    context(&row)?,
+                );
+            }
+        }
+        Ok(contexts)
+    }
+}
+
+fn context(row: &Row) -> Result<Context> {
+    let zone = row.get::<_, Option<&str>>(6).and_then(|name| TimeZone::get(name).ok());
+    Ok(Context {
+        campaign: row.get(3),
+        external_id: row.get(4),
+        channel: decode(row.get(5), Channel::from_code)?,
+        zone: zone.unwrap_or(TimeZone::UTC),
+    })
 }
 
 /// Returns the ids that were not there yet.

@@ -1,0 +1,110 @@
+//! Intents: watermarks move where lease and campaign still allow it, and recipients are judged once more.
+
+use std::collections::HashSet;
+
+use deadpool_postgres::{GenericClient, Transaction};
+use futures_util::future::try_join_all;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+
+use super::contacts::object;
+use super::decode;
+use super::judging::exclusion_case;
+use crate::model::{AddressNo, ContactNo, Purpose, Reason};
+use crate::store::dispatching::{Intent, Member, Recipient};
+use crate::store::jobs::Incarnation;
+use crate::store::{Error, Result};
+
+/// Moves watermarks where the lease and the campaign still allow it, and reads the members of those granted.
+pub(super) async fn grant(
+    transaction: &Transaction<'_>,
+    me: Incarnation,
+    intents: &[Intent],
+) -> Result<Vec<Option<Vec<Recipient>>>> {
+    if intents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let batches: Vec<i64> = intents.iter().map(|intent| intent.batch.0).collect();
+    let epochs: Vec<i32> = intents.iter().map(|intent| intent.epoch).collect();
+    let to: Vec<i32> = intents.iter().map(|intent| i32::try_from(intent.to).unwrap_or(i32::MAX)).collect();
+    let statement = transaction
+        .prepare_cached(
+            "UPDATE batches b SET watermark = greatest(b.watermark, n.upto)
+             FROM (SELECT number, epoch, max(upto) AS upto
+                   FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS n (number, epoch, upto) GROUP BY 1, 2) n
+             WHERE b.number = n.number AND b.owner = $1 AND b.epoch = n.epoch AND b.size >= n.upto
+               AND EXISTS (SELECT FROM campaigns k WHERE k.number = b.campaign AND NOT k.paused
+                           AND k.cancelled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()))
+             RETURNING b.number",
+        )
+        .await?;
+    let rows = transaction.query(&statement, &[&me.0, &batches, &epochs, &to]).await?;
+    let granted: HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
+    let reads = intents.iter().map(|intent| async {
+        if granted.contains(&intent.batch.0) {
+            recipients(transaction, intent).await.map(Some)
+        } else {
+            Ok(None)
+        }
+    });
+    try_join_all(reads).await
+}
+
+/// Members as they are now: contact, address, consent and suppression are judged again.
+async fn recipients(transaction: &Transaction<'_>, intent: &Intent) -> Result<Vec<Recipient>> {
+    let data = if intent.inline_data {
+        (
+            "r.data",
+            "LEFT JOIN recipient_data r ON r.campaign = $5 AND r.contact = n.contact AND r.occurrence = n.occurrence",
+        )
+    } else {
+        ("NULL::jsonb", "")
+    };
+    let statement = transaction
+        .prepare_cached(&format!(
+            "SELECT n.contact, n.occurrence, n.address, c.external_id, c.locale, c.timezone, c.attributes, a.address, {data},
+                    (CASE WHEN c.erased_at IS NOT NULL THEN {erased} {case} END)::smallint
+             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS n (contact, occurrence, address, position)
+             JOIN contacts c ON c.number = n.contact
+             LEFT JOIN addresses a ON a.number = n.address AND a.contact = n.contact
+             LEFT JOIN suppressions s ON s.channel = a.channel AND s.hash = a.hash
+             LEFT JOIN unsubscribes u ON u.contact = n.contact AND u.channel = $4
+             {join} WHERE $5::bigint IS NOT NULL ORDER BY n.position",
+            data = data.0,
+            join = data.1,
+            erased = Reason::Erased.code(),
+            case = exclusion_case(if intent.purpose == Purpose::Marketing { "true" } else { "false" }, "false"),
+        ))
+        .await?;
+    let contacts: Vec<i64> = intent.members.iter().map(|member| member.contact.0).collect();
+    let occurrences: Vec<i64> = intent.members.iter().map(|member| member.occurrence).collect();
+    let addresses: Vec<i64> = intent.members.iter().map(|member| member.address.0).collect();
+    let rows = transaction
+        .query(&statement, &[&contacts, &occurrences, &addresses, &intent.channel.code(), &intent.campaign.0])
+        .await?;
+    let found: Vec<Recipient> = rows.iter().map(recipient).collect::<Result<_>>()?;
+    if found.len() == intent.members.len() { Ok(found) } else { Err(missing(&found, intent)) }
+}
+
+fn missing(found: &[Recipient], intent: &Intent) -> Error {
+    let gone = intent.members.len() - found.len();
+    Error::Refused(format!("batch {} names {gone} contacts that have no row", intent.batch).into())
+}
+
+fn recipient(row: &Row) -> Result<Recipient> {
+    let own_data: Option<Json<_>> = row.get(8);
+    Ok(Recipient {
+        member: Member {
+            contact: ContactNo(row.get(0)),
+            occurrence: row.get(1),
+            address: AddressNo(row.get(2)),
+        },
+        external_id: row.get::<_, Option<String>>(3).unwrap_or_default(),
+        locale: row.get(4),
+        timezone: row.get(5),
+        attributes: object(row.get(6)),
+        address: row.get::<_, Option<String>>(7).unwrap_or_default(),
+        own_data: own_data.map(|Json(data)| object(Json(data))),
+        excluded: row.get::<_, Option<i16>>(9).map(|code| decode(code, Reason::from_code)).transpose()?,
+    })
+}

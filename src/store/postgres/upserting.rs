@@ -1,0 +1,343 @@
+//! Upserts of contacts on PostgreSQL: set-based, in chunks in which no id comes twice.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use deadpool_postgres::GenericClient;
+use jiff::Timestamp;
+use tokio_postgres::types::{Json, ToSql};
+
+use super::PgStore;
+use crate::model::Channel;
+use crate::model::contact::{Consent, Contact};
+use crate::store::Result;
+use crate::store::contacts::{ForeignAddress, Upsert};
+
+/// Contacts of one statement, at most.
+const CHUNK: usize = 2_000;
+
+impl PgStore {
+    /// Upserts within a transaction that is open already.
+    pub(super) async fn upsert_in(
+        &self,
+        client: &impl GenericClient,
+        contacts: &[Contact],
+        mode: Upsert,
+        source: &str,
+    ) -> Result<Vec<ForeignAddress>> {
+        let mut foreign = Vec::new();
+        let mut start = 0;
+        while start < contacts.len() {
+            let end = start + distinct_prefix(&contacts[start..]);
+            let mut left_out = self.upsert_chunk(client, &contacts[start..end], mode, source).await?;
+            for address in &mut left_out {
+                address.index += start;
+            }
+            foreign.append(&mut left_out);
+            start = end;
+        }
+        Ok(foreign)
+    }
+
+    async fn upsert_chunk(
+        &self,
+        client: &impl GenericClient,
+        contacts: &[Contact],
+        mode: Upsert,
+        source: &str,
+    ) -> Result<Vec<ForeignAddress>> {
+        let addresses = self.address_rows(contacts).await?;
+        self.adopt_anonymous(client, contacts, &addresses).await?;
+        let numbers = write_contacts(client, contacts, mode).await?;
+        write_addresses(client, contacts, &addresses, &numbers, mode, source).await
+    }
+
+    async fn address_rows(&self, contacts: &[Contact]) -> Result<Vec<AddressRow>> {
+        let mut rows = Vec::new();
+        for (index, contact) in contacts.iter().enumerate() {
+            let mut seen = HashSet::new();
+            for (position, address) in contact.addresses.iter().flatten().enumerate() {
+                if !seen.insert((address.channel, &address.app, &address.address)) {
+                    continue;
+                }
+                rows.push(AddressRow {
+                    index,
+                    position: i16::try_from(position).unwrap_or(i16::MAX),
+                    channel: address.channel,
+                    app: address.app.clone(),
+                    hash: self.address_hash(address.channel, &address.address).await?,
+                    address: address.address.clone(),
+                    consent: address.consent,
+                });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// A contact that was known by its address only takes the id under which it is described now.
+    async fn adopt_anonymous(
+        &self,
+        client: &impl GenericClient,
+        contacts: &[Contact],
+        rows: &[AddressRow],
+    ) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = rows.iter().map(|row| contacts[row.index].external_id.as_str()).collect();
+        let channels: Vec<i16> = rows.iter().map(|row| row.channel.code()).collect();
+        let apps: Vec<&str> = rows.iter().map(|row| row.app.as_str()).collect();
+        let addresses: Vec<&str> = rows.iter().map(|row| row.address.as_str()).collect();
+        client
+            .execute(
+                "UPDATE contacts c SET external_id = n.id, anonymous = false
+                 FROM (SELECT DISTINCT ON (f.contact) f.id, f.contact
+                       FROM (SELECT DISTINCT ON (n.id) n.id, a.contact, n.ord
+                             FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[])
+                                 WITH ORDINALITY AS n (id, channel, app, address, ord)
+                             JOIN addresses a ON a.channel = n.channel AND a.app = n.app AND a.address = n.address
+                             JOIN contacts o ON o.number = a.contact AND o.anonymous
+                             WHERE NOT EXISTS (SELECT FROM contacts k WHERE k.external_id = n.id)
+                             ORDER BY n.id, n.ord) f
+                       ORDER BY f.contact, f.ord) n
+                 WHERE c.number = n.contact AND c.anonymous",
+                &[&ids, &channels, &apps, &addresses],
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+struct AddressRow {
+    /// Position of the contact in its chunk.
+    index: usize,
+    position: i16,
+    channel: Channel,
+    app: String,
+    address: String,
+    hash: Vec<u8>,
+    consent: Option<Consent>,
+}
+
+/// How many contacts from the start have different ids, so that one statement meets none of them twice.
+fn distinct_prefix(contacts: &[Contact]) -> usize {
+    let mut seen = HashSet::new();
+    contacts.iter().take(CHUNK).take_while(|contact| seen.insert(contact.external_id.as_str())).count()
+}
+
+/// Writes the contacts and returns their numbers, in order.
+async fn write_contacts(client: &impl GenericClient, contacts: &[Contact], mode: Upsert) -> Result<Vec<i64>> {
+    let ids: Vec<&str> = contacts.iter().map(|contact| contact.external_id.as_str()).collect();
+    let (mut set, mut removed) = (Vec::new(), Vec::new());
+    for contact in contacts {
+        let (gone, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            contact.attributes.iter().partition(|(_, value)| value.is_null());
+        set.push(Json(kept));
+        removed.push(Json(gone.into_keys().collect::<Vec<_>>()));
+    }
+    let tags: Vec<Option<Json<&Vec<String>>>> =
+        contacts.iter().map(|contact| contact.tags.as_ref().map(Json)).collect();
+    let locales: Vec<Option<&str>> = contacts.iter().map(|contact| contact.locale.as_deref()).collect();
+    let timezones: Vec<Option<&str>> = contacts.iter().map(|contact| contact.timezone.as_deref()).collect();
+    let replace = mode == Upsert::Replace;
+    let (update, insert) = (client.prepare_cached(UPDATE).await?, client.prepare_cached(INSERT).await?);
+    let mut numbers: HashMap<String, i64> = HashMap::with_capacity(ids.len());
+    while numbers.len() < ids.len() {
+        // A second round meets what another session inserted between the two statements.
+        let rows =
+            client.query(&update, &[&ids, &set, &removed, &tags, &locales, &timezones, &replace]).await?;
+        numbers.extend(rows.iter().map(|row| (row.get(0), row.get(1))));
+        if numbers.len() < ids.len() {
+            let rows = client.query(&insert, &[&ids, &set, &tags, &locales, &timezones]).await?;
+            numbers.extend(rows.iter().map(|row| (row.get(0), row.get(1))));
+        }
+    }
+    Ok(ids.iter().filter_map(|id| numbers.get(*id).copied()).collect())
+}
+
+const UPDATE: &str = "
+    UPDATE contacts c SET
+        attributes = CASE WHEN $7 THEN n.attributes
+            ELSE (c.attributes || n.attributes) - ARRAY(SELECT jsonb_array_elements_text(n.removed)) END,
+        tags = CASE WHEN n.tags IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(n.tags))
+            WHEN $7 THEN '{}' ELSE c.tags END,
+        locale = CASE WHEN $7 THEN n.locale ELSE coalesce(n.locale, c.locale) END,
+        timezone = CASE WHEN $7 THEN n.timezone ELSE coalesce(n.timezone, c.timezone) END,
+        stub = false, updated_at = now()
+    FROM unnest($1::text[], $2::jsonb[], $3::jsonb[], $4::jsonb[], $5::text[], $6::text[])
+        AS n (id, attributes, removed, tags, locale, timezone)
+    WHERE c.external_id = n.id RETURNING c.external_id, c.number";
+
+/// Only ids that are new: a conflict would burn numbers, and planning walks the range of numbers.
+const INSERT: &str = "
+    INSERT INTO contacts (external_id, attributes, tags, locale, timezone)
+    SELECT n.id, n.attributes, coalesce(ARRAY(SELECT jsonb_array_elements_text(n.tags)), '{}'), n.locale, n.timezone
+    FROM unnest($1::text[], $2::jsonb[], $3::jsonb[], $4::text[], $5::text[])
+        WITH ORDINALITY AS n (id, attributes, tags, locale, timezone, position)
+    WHERE NOT EXISTS (SELECT FROM contacts c WHERE c.external_id = n.id)
+    ORDER BY n.position
+    ON CONFLICT (external_id) DO NOTHING RETURNING external_id, number";
+
+/// Addresses of one chunk by column, as statements bind them.
+struct Columns<'a> {
+    owners: Vec<i64>,
+    channels: Vec<i16>,
+    apps: Vec<&'a str>,
+    addresses: Vec<&'a str>,
+    hashes: Vec<&'a [u8]>,
+    positions: Vec<i16>,
+    given: Vec<Option<bool>>,
+    given_at: Vec<Option<Timestamp>>,
+}
+
+impl<'a> Columns<'a> {
+    fn new(rows: &'a [AddressRow], numbers: &[i64]) -> Self {
+        let given_at = |row: &AddressRow| match row.consent {
+            Some(Consent::GivenAt(at)) => Some(at),
+            _ => None,
+        };
+        let given = |row: &AddressRow| row.consent.map(|consent| consent != Consent::Withdrawn);
+        Columns {
+            owners: rows.iter().map(|row| numbers[row.index]).collect(),
+            channels: rows.iter().map(|row| row.channel.code()).collect(),
+            apps: rows.iter().map(|row| row.app.as_str()).collect(),
+            addresses: rows.iter().map(|row| row.address.as_str()).collect(),
+            hashes: rows.iter().map(|row| row.hash.as_slice()).collect(),
+            positions: rows.iter().map(|row| row.position).collect(),
+            given: rows.iter().map(given).collect(),
+            given_at: rows.iter().map(given_at).collect(),
+        }
+    }
+
+    /// Removes addresses that the contacts in `replaced` do not list any more.
+    async fn remove_others(&self, client: &impl GenericClient, replaced: &[i64]) -> Result<()> {
+        let statement = client
+            .prepare_cached(
+                "DELETE FROM addresses a WHERE a.contact = ANY($1) AND NOT EXISTS (
+                     SELECT FROM unnest($2::bigint[], $3::smallint[], $4::text[], $5::text[]) AS n (contact, channel, app, address)
+                     WHERE n.contact = a.contact AND n.channel = a.channel AND n.app = a.app AND n.address = a.address)",
+            )
+            .await?;
+        let bound: [&(dyn ToSql + Sync); 5] =
+            [&replaced, &self.owners, &self.channels, &self.apps, &self.addresses];
+        client.execute(&statement, &bound).await?;
+        Ok(())
+    }
+
+    /// Writes what no other contact owns; of entries with one address the first wins. Returns how many were written.
+    async fn write(&self, client: &impl GenericClient, source: &str) -> Result<u64> {
+        let statement = client
+            .prepare_cached(
+                "WITH entries AS (
+                     SELECT DISTINCT ON (channel, app, address) *
+                     FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::bytea[], $6::smallint[],
+                                 $7::boolean[], $8::timestamptz[])
+                         WITH ORDINALITY AS n (contact, channel, app, address, hash, position, given, given_at, ord)
+                     ORDER BY channel, app, address, ord)
+                 INSERT INTO addresses AS a (contact, channel, app, address, hash, position, consent_at, consent_source)
+                 SELECT contact, channel, app, address, hash, position,
+                        CASE WHEN given THEN coalesce(given_at, now()) END, CASE WHEN given THEN $9 END
+                 FROM entries
+                 ON CONFLICT (channel, app, address) DO UPDATE SET
+                     position = excluded.position,
+                     consent_at = coalesce(a.consent_at, excluded.consent_at),
+                     consent_source = coalesce(a.consent_source, excluded.consent_source)
+                 WHERE a.contact = excluded.contact",
+            )
+            .await?;
+        let bound: [&(dyn ToSql + Sync); 9] = [
+            &self.owners,
+            &self.channels,
+            &self.apps,
+            &self.addresses,
+            &self.hashes,
+            &self.positions,
+            &self.given,
+            &self.given_at,
+            &source,
+        ];
+        Ok(client.execute(&statement, &bound).await?)
+    }
+
+    /// Positions of the entries whose address belongs to another contact.
+    async fn owned_by_others(&self, client: &impl GenericClient) -> Result<Vec<usize>> {
+        let rows = client
+            .query(
+                "SELECT n.ord - 1 FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[])
+                     WITH ORDINALITY AS n (contact, channel, app, address, ord)
+                 JOIN addresses a ON a.channel = n.channel AND a.app = n.app AND a.address = n.address
+                 WHERE a.contact <> n.contact ORDER BY n.ord",
+                &[&self.owners, &self.channels, &self.apps, &self.addresses],
+            )
+            .await?;
+        Ok(rows.iter().filter_map(|row| usize::try_from(row.get::<_, i64>(0)).ok()).collect())
+    }
+
+    /// Withdrawals take consent away; a dated consent that is later than an unsubscribe undoes it.
+    async fn settle_consent(&self, client: &impl GenericClient, source: &str) -> Result<()> {
+        if self.given.contains(&Some(false)) {
+            client
+                .execute(
+                    "UPDATE addresses a SET consent_at = NULL, consent_source = NULL
+                     FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::boolean[]) AS n (contact, channel, app, address, given)
+                     WHERE a.contact = n.contact AND a.channel = n.channel AND a.app = n.app AND a.address = n.address AND NOT n.given",
+                    &[&self.owners, &self.channels, &self.apps, &self.addresses, &self.given],
+                )
+                .await?;
+        }
+        if self.given_at.iter().any(Option::is_some) {
+            client
+                .execute(
+                    "WITH dated AS (
+                         SELECT a.number, a.contact, a.channel, n.at
+                         FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::timestamptz[]) AS n (contact, channel, app, address, at)
+                         JOIN addresses a ON a.contact = n.contact AND a.channel = n.channel AND a.app = n.app AND a.address = n.address
+                         WHERE n.at IS NOT NULL),
+                     undone AS (
+                         DELETE FROM unsubscribes u USING dated d
+                         WHERE u.contact = d.contact AND u.channel = d.channel AND d.at > u.at RETURNING u.contact, u.channel, u.at)
+                     UPDATE addresses a SET consent_at = d.at, consent_source = $6 FROM dated d, undone u
+                     WHERE a.number = d.number AND u.contact = d.contact AND u.channel = d.channel AND d.at > u.at",
+                    &[&self.owners, &self.channels, &self.apps, &self.addresses, &self.given_at, &source],
+                )
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn write_addresses(
+    client: &impl GenericClient,
+    contacts: &[Contact],
+    rows: &[AddressRow],
+    numbers: &[i64],
+    mode: Upsert,
+    source: &str,
+) -> Result<Vec<ForeignAddress>> {
+    let replaced: Vec<i64> = contacts
+        .iter()
+        .zip(numbers)
+        .filter(|(contact, _)| contact.addresses.is_some() || mode == Upsert::Replace)
+        .map(|(_, number)| *number)
+        .collect();
+    let columns = Columns::new(rows, numbers);
+    if !replaced.is_empty() {
+        columns.remove_others(client, &replaced).await?;
+    }
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let written = columns.write(client, source).await?;
+    columns.settle_consent(client, source).await?;
+    if written == rows.len() as u64 {
+        return Ok(Vec::new());
+    }
+    let foreign = columns.owned_by_others(client).await?;
+    Ok(foreign
+        .into_iter()
+        .map(|at| ForeignAddress {
+            index: rows[at].index,
+            external_id: contacts[rows[at].index].external_id.clone(),
+            channel: rows[at].channel,
+        })
+        .collect())
+}

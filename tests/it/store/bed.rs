@@ -1,0 +1,264 @@
+//! A fresh store with short ways to say what tests say often.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use campaignd::model::contact::Contact;
+use campaignd::model::job::Job;
+use campaignd::model::{CampaignNo, Channel, DeliveryKey, Lane, Purpose, Reason, State};
+use campaignd::store::contacts::Upsert;
+use campaignd::store::dispatching::{Intent, Lease, Member, Recipient, Settled, Tick};
+use campaignd::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
+use campaignd::store::postgres::PgStore;
+use campaignd::store::{Store, planning};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::harness::database::TestDb;
+
+pub(crate) struct Bed {
+    pub(crate) store: Arc<dyn Store>,
+    db: TestDb,
+}
+
+/// What `state` or `state/reason` counts.
+pub(crate) type Tally = BTreeMap<String, i64>;
+
+impl Bed {
+    pub(crate) async fn postgres() -> Bed {
+        let db = TestDb::create().await;
+        let store = Arc::new(PgStore::new(&db.url(), 4).unwrap());
+        let bed = Bed { store, db };
+        bed.store.migrate().await.unwrap();
+        bed
+    }
+
+    /// The same store as another daemon sees it.
+    pub(crate) fn another_daemon(&self) -> Arc<dyn Store> {
+        Arc::new(PgStore::new(&self.db.url(), 4).unwrap())
+    }
+
+    /// As if `span` had gone by: moves what is scheduled into the past.
+    pub(crate) async fn pass(&self, span: SignedDuration) {
+        let seconds = span.as_secs();
+        self.db
+            .connect()
+            .await
+            .batch_execute(&format!(
+                "UPDATE campaigns SET send_at = send_at - interval '{seconds} s', expires_at = expires_at - interval '{seconds} s',
+                     accepted_at = accepted_at - interval '{seconds} s';
+                 UPDATE batches SET due_at = due_at - interval '{seconds} s';
+                 UPDATE jobs SET accepted_at = accepted_at - interval '{seconds} s'"
+            ))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn upsert(&self, contacts: Value) -> Vec<String> {
+        self.write(contacts, Upsert::Merge).await
+    }
+
+    pub(crate) async fn replace(&self, contacts: Value) -> Vec<String> {
+        self.write(contacts, Upsert::Replace).await
+    }
+
+    /// Returns the ids of contacts that lost an address to its owner.
+    async fn write(&self, contacts: Value, mode: Upsert) -> Vec<String> {
+        let mut contacts: Vec<Contact> = serde_json::from_value(contacts).unwrap();
+        for contact in &mut contacts {
+            contact.canonicalize().unwrap();
+        }
+        let foreign = self.store.upsert_contacts(&contacts, mode, "test").await.unwrap();
+        foreign.into_iter().map(|address| address.external_id).collect()
+    }
+
+    /// `n` contacts `P1`, `P2`, ... with consent on an e-mail address each.
+    pub(crate) async fn people(&self, n: usize) {
+        let people: Vec<Value> = (1..=n).map(|i| person(&format!("P{i}"))).collect();
+        self.upsert(Value::Array(people)).await;
+    }
+
+    pub(crate) async fn accept(&self, job: Value) -> Acceptance {
+        self.accept_as(job, None).await
+    }
+
+    pub(crate) async fn accept_as(&self, job: Value, owner: Option<Incarnation>) -> Acceptance {
+        let answers = self.store.accept(&[submission(job)], owner).await.unwrap();
+        answers.into_iter().next().unwrap()
+    }
+
+    /// Accepts a marketing campaign on e-mail with `more` over it.
+    pub(crate) async fn campaign(&self, id: &str, audience: Value, more: Value) {
+        let acceptance = self.accept(campaign(id, audience, more)).await;
+        assert_eq!(acceptance, Acceptance::New { warnings: Vec::new() });
+    }
+
+    /// Plans everything that is due in pages of `span`, checking the law after every page.
+    pub(crate) async fn plan(&self, span: u32) -> Vec<CampaignNo> {
+        let campaigns = self.store.campaigns_to_plan().await.unwrap();
+        for campaign in &campaigns {
+            while let Some(page) = self.store.plan_page(*campaign, span).await.unwrap() {
+                self.check_law().await;
+                if page.done {
+                    break;
+                }
+            }
+        }
+        campaigns
+    }
+
+    pub(crate) async fn planned(&self, id: &str, audience: Value, more: Value) -> CampaignNo {
+        self.campaign(id, audience, more).await;
+        *self.plan(1_000).await.last().unwrap()
+    }
+
+    pub(crate) async fn tally(&self, campaign: &str) -> Tally {
+        let counts = self.store.counts(campaign).await.unwrap().unwrap();
+        tally(&counts.states)
+    }
+
+    /// Counters and rows agree for every campaign, and their sum is what was targeted.
+    pub(crate) async fn check_law(&self) {
+        for campaign in self.store.campaigns(1_000, 0).await.unwrap() {
+            let counts = self.store.counts(&campaign.id).await.unwrap().unwrap();
+            let rows = self.store.count_rows(&campaign.id).await.unwrap();
+            assert_eq!(tally(&counts.states), tally(&rows), "counters and rows of {}", campaign.id);
+            let sum: i64 = rows.iter().map(|(_, _, n)| n).sum();
+            assert_eq!(sum, campaign.targeted, "targeted of {}", campaign.id);
+            let planned: i64 =
+                rows.iter().filter(|(state, ..)| *state == State::Planned).map(|row| row.2).sum();
+            assert_eq!(sum - planned, campaign.settled, "settled of {}", campaign.id);
+            assert!(counts.sending <= planned, "sending of {}", campaign.id);
+        }
+    }
+
+    /// Leases everything that is due on e-mail.
+    pub(crate) async fn lease(&self, me: Incarnation) -> Vec<Lease> {
+        let streams = self.store.campaigns_due(Channel::Email).await.unwrap();
+        self.store.lease(me, &streams, 100).await.unwrap()
+    }
+
+    /// One tick with nothing but the intent for a whole lease.
+    pub(crate) async fn intend(&self, me: Incarnation, lease: &Lease) -> Option<Vec<Recipient>> {
+        let tick = Tick { intents: vec![intent(lease)], ..Tick::default() };
+        self.store.tick(me, &tick).await.unwrap().pop().unwrap()
+    }
+
+    /// State and reason of a contact's deliveries in a campaign.
+    pub(crate) async fn fate(&self, campaign: &str, external_id: &str) -> Vec<String> {
+        let explained = self.store.explain(campaign, external_id).await.unwrap();
+        explained.iter().map(|one| word(one.delivery.state, one.delivery.reason)).collect()
+    }
+
+    /// External ids that a campaign would send to.
+    pub(crate) async fn sent_to(&self, campaign: &str) -> Vec<String> {
+        let query = campaignd::store::reports::DeliveryQuery {
+            state: Some(State::Planned),
+            after: None,
+            limit: 1_000,
+        };
+        let rows = self.store.deliveries(campaign, &query).await.unwrap();
+        rows.into_iter().filter_map(|row| row.external_id).collect()
+    }
+}
+
+pub(crate) fn person(id: &str) -> Value {
+    json!({"external_id": id, "addresses": [email(id)]})
+}
+
+/// An address made from `name`, with consent.
+pub(crate) fn email(name: &str) -> Value {
+    json!({"channel": "email", "address": format!("{name}@example.com"), "consent": true})
+}
+
+pub(crate) fn campaign(id: &str, audience: Value, more: Value) -> Value {
+    let mut job = json!({"type": "campaign", "id": id, "channel": "email", "purpose": "marketing",
+        "template": "t", "audience": audience});
+    job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    job
+}
+
+pub(crate) fn message(id: &str, campaign: &str, to: Value, more: Value) -> Value {
+    let mut job = json!({"type": "message", "id": id, "campaign": campaign, "channel": "email", "purpose": "service",
+        "template": "t", "to": to});
+    job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    job
+}
+
+pub(crate) fn template() -> PinnedTemplate {
+    PinnedTemplate {
+        hash: [7; 32],
+        name: "t".into(),
+        source: json!({"text": "hello"}),
+        links: vec!["https://shop.example/a".into(), "https://shop.example/b".into()],
+    }
+}
+
+pub(crate) fn submission(job: Value) -> Submission {
+    let read = Job::read(&serde_json::to_vec(&job).unwrap()).unwrap();
+    let template = matches!(read.job, Job::Campaign(_) | Job::Message(_)).then(template);
+    Submission {
+        job: read.job,
+        content_hash: read.content_hash,
+        template,
+        purpose_forbidden: false,
+        apps: None,
+    }
+}
+
+/// The intent for all members of a lease.
+pub(crate) fn intent(lease: &Lease) -> Intent {
+    Intent {
+        batch: lease.batch,
+        campaign: lease.campaign,
+        purpose: Purpose::Marketing,
+        channel: Channel::Email,
+        inline_data: true,
+        epoch: lease.epoch,
+        to: lease.watermark + u32::try_from(lease.members.len()).unwrap(),
+        members: lease.members.clone(),
+    }
+}
+
+pub(crate) fn key(lease: &Lease, member: &Member) -> DeliveryKey {
+    DeliveryKey { campaign: lease.campaign, contact: member.contact, occurrence: member.occurrence }
+}
+
+pub(crate) fn settled(lease: &Lease, member: &Member, state: State, reason: Option<Reason>) -> Settled {
+    Settled {
+        delivery: key(lease, member),
+        batch: lease.batch,
+        state,
+        reason,
+        attempts: lease.attempt + 1,
+        provider: Some("relay".into()),
+        provider_ref: Some("250 queued".into()),
+        at: Timestamp::now(),
+        detail: None,
+    }
+}
+
+/// All members of a lease accepted, and the batch closed.
+pub(crate) fn all_accepted(lease: &Lease) -> Tick {
+    Tick {
+        settled: lease.members.iter().map(|member| settled(lease, member, State::Accepted, None)).collect(),
+        closed: vec![lease.batch],
+        ..Tick::default()
+    }
+}
+
+fn word(state: State, reason: Option<Reason>) -> String {
+    reason.map_or_else(|| state.to_string(), |reason| format!("{state}/{reason}"))
+}
+
+pub(crate) fn tally(counts: &[(State, Option<Reason>, i64)]) -> Tally {
+    counts.iter().map(|(state, reason, n)| (word(*state, *reason), *n)).collect()
+}
+
+/// `tallied([("planned", 3)])` to compare with.
+pub(crate) fn tallied<const N: usize>(counts: [(&str, i64); N]) -> Tally {
+    counts.into_iter().map(|(word, n)| (word.to_owned(), n)).collect()
+}
+
+pub(crate) const PAGE: u32 = planning::BATCH_SIZE;
+pub(crate) const BULK: Lane = Lane::Bulk;

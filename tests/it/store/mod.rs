@@ -1,0 +1,19 @@
+//! What every store must do, one behaviour a test. A behaviour takes a [`Bed`] and knows no SQL.
+
+mod bed;
+mod life;
+
+pub(crate) use bed::Bed;
+
+/// Runs each behaviour named on every store.
+macro_rules! on_each_store {
+    ($($behaviour:ident),+ $(,)?) => {
+        mod postgres {
+            $(#[tokio::test]
+            async fn $behaviour() {
+                super::$behaviour(&crate::store::Bed::postgres().await).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_each_store;
