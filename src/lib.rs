@@ -4,6 +4,7 @@ pub mod amqp;
 pub mod backoff;
 pub mod batcher;
 pub mod config;
+pub mod dispatch;
 pub mod http;
 pub mod intake;
 pub mod lifecycle;

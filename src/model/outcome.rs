@@ -23,6 +23,8 @@ pub enum Outcome {
     AccountRefused { detail: String },
     /// Never attempted: a rule that became true after planning.
     Excluded { reason: Reason },
+    /// Never attempted: the message's own `expires_at` passed.
+    Expired,
     /// Never attempted: handed back by a pause, a drain or a cut connection. Burns no attempt.
     Returned,
 }
@@ -39,6 +41,7 @@ impl Outcome {
             Outcome::Throttled { .. } => "throttled",
             Outcome::AccountRefused { .. } => "account_refused",
             Outcome::Excluded { .. } => "excluded",
+            Outcome::Expired => "expired",
             Outcome::Returned => "returned",
         }
     }
@@ -52,6 +55,7 @@ impl Outcome {
             | Outcome::Excluded { reason } => Some(*reason),
             Outcome::Throttled { .. } => Some(Reason::Throttled),
             Outcome::AccountRefused { .. } => Some(Reason::AccountRefused),
+            Outcome::Expired => Some(Reason::CampaignExpired),
             Outcome::Accepted { .. } | Outcome::Returned => None,
         }
     }

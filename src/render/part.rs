@@ -35,6 +35,20 @@ pub enum RenderError {
     LineBreak { place: Place },
 }
 
+impl RenderError {
+    /// The metric label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            RenderError::NoChannel(_) => "no_channel",
+            RenderError::MissingVariable { .. } => "missing_variable",
+            RenderError::Helper { .. } => "helper",
+            RenderError::TooLarge { .. } => "too_large",
+            RenderError::TooMuchWork { .. } => "too_much_work",
+            RenderError::LineBreak { .. } => "line_break",
+        }
+    }
+}
+
 /// Where in a template something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {

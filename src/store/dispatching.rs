@@ -38,8 +38,8 @@ pub trait Dispatching: Send + Sync {
     /// Leases up to `each` due batches of every stream named.
     async fn lease(&self, me: Incarnation, streams: &[(CampaignNo, Lane)], each: u32) -> Result<Vec<Lease>>;
 
-    /// Batches that were leased to `me` when their message was accepted.
-    async fn leased_at_acceptance(&self, me: Incarnation, known: &[BatchNo]) -> Result<Vec<Lease>>;
+    /// Takes up the batches that were leased to `me` when their message was accepted, each once.
+    async fn leased_at_acceptance(&self, me: Incarnation, channel: Channel) -> Result<Vec<Lease>>;
 
     /// What is needed to render and send a campaign.
     async fn sending(&self, campaign: CampaignNo) -> Result<Option<Sending>>;

@@ -82,8 +82,8 @@ impl Dispatching for PgStore {
         self.take_leases(me, streams, each).await
     }
 
-    async fn leased_at_acceptance(&self, me: Incarnation, known: &[BatchNo]) -> Result<Vec<Lease>> {
-        self.own_leases(me, known).await
+    async fn leased_at_acceptance(&self, me: Incarnation, channel: Channel) -> Result<Vec<Lease>> {
+        self.own_leases(me, channel).await
     }
 
     async fn sending(&self, campaign: CampaignNo) -> Result<Option<Sending>> {

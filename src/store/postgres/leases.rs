@@ -8,7 +8,7 @@ use tokio_postgres::types::{Json, ToSql};
 
 use super::counters::append_move;
 use super::{PgStore, decode, deliveries_table};
-use crate::model::{AddressNo, BatchNo, CampaignNo, ContactNo, Lane, Reason, State};
+use crate::model::{AddressNo, BatchNo, CampaignNo, Channel, ContactNo, Lane, Reason, State};
 use crate::store::dispatching::{Lease, Member, MessageOptions, Rescued};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Result};
@@ -43,16 +43,15 @@ impl PgStore {
         rows.iter().map(lease).collect()
     }
 
-    pub(super) async fn own_leases(&self, me: Incarnation, known: &[BatchNo]) -> Result<Vec<Lease>> {
-        let known: Vec<i64> = known.iter().map(|batch| batch.0).collect();
+    /// Raising the epoch marks a batch as taken up.
+    pub(super) async fn own_leases(&self, me: Incarnation, channel: Channel) -> Result<Vec<Lease>> {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM batches b WHERE b.owner = $1 AND b.number <> ALL($2) AND b.size > b.watermark
-                 ORDER BY b.number LIMIT 1000"
+                "UPDATE batches b SET epoch = 1 WHERE b.owner = $1 AND b.epoch = 0 AND b.channel = $2 RETURNING {COLUMNS}"
             ))
             .await?;
-        let rows = client.query(&statement, &[&me.0, &known]).await?;
+        let rows = client.query(&statement, &[&me.0, &channel.code()]).await?;
         rows.iter().map(lease).collect()
     }
 

@@ -1,0 +1,314 @@
+//! The desk of a lane: rendered messages wait here, workers ask here, and only here limits are taken from.
+//!
+//! One task, so that permits go in a fair order: lanes by rank, campaigns of a lane in turn, accounts by weight.
+//! It looks at every scope before it takes from any, because a permit cannot be given back.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::ledger::{Ledger, Record};
+use super::limit::Limiter;
+use super::prepared::Prepared;
+use super::{LaneConfig, Limit};
+use crate::backoff::Schedule;
+use crate::lifecycle::Shutdown;
+use crate::model::{CampaignNo, Lane, Outcome};
+use crate::telemetry::Metrics;
+
+/// A message that waits longer than this is judged again before it is sent.
+const STALE: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What the desk is told.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// Messages of one campaign and lane, in order.
+    Ready(Vec<Prepared>),
+    /// A worker of the account with this position is ready to send.
+    Pull { account: usize, reply: oneshot::Sender<Vec<Prepared>> },
+    /// Campaigns that must not send any more.
+    Stop(Vec<CampaignNo>),
+    /// Changed rates: the channel's, then each account's.
+    Limits { channel: Limit, accounts: Vec<Limit> },
+}
+
+#[derive(Debug)]
+pub(super) struct Desk {
+    notes: mpsc::Receiver<Note>,
+    channel: Limiter,
+    accounts: Vec<Counter>,
+    /// Campaigns with messages that wait, by lane, next one first.
+    turns: BTreeMap<Lane, VecDeque<CampaignNo>>,
+    queues: HashMap<(CampaignNo, Lane), VecDeque<Prepared>>,
+    campaigns: HashMap<CampaignNo, Limiter>,
+    ledger: Ledger,
+    retry: Schedule,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+}
+
+/// One account's place at the desk.
+#[derive(Debug)]
+struct Counter {
+    name: Arc<str>,
+    limiter: Limiter,
+    weight: i64,
+    /// Smooth weighted round robin: grows by the weight, shrinks by the total when chosen.
+    credit: i64,
+    chunk: usize,
+    /// The worker that asked last is served first, so that idle connections can close.
+    workers: Vec<oneshot::Sender<Vec<Prepared>>>,
+    hungry: Arc<Notify>,
+}
+
+impl Desk {
+    /// `hungry` wakes one more worker of the account with the same position.
+    pub(super) fn new(
+        config: &LaneConfig,
+        hungry: &[Arc<Notify>],
+        notes: mpsc::Receiver<Note>,
+        ledger: Ledger,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let accounts = config.accounts.iter().zip(hungry).map(|(account, hungry)| Counter {
+            name: account.name.clone(),
+            limiter: Limiter::new(&account.limit.rates, account.limit.burst),
+            weight: i64::from(account.weight.get()),
+            credit: 0,
+            chunk: account.provider.chunk_size(),
+            workers: Vec::new(),
+            hungry: hungry.clone(),
+        });
+        Desk {
+            notes,
+            channel: Limiter::new(&config.limit.rates, config.limit.burst),
+            accounts: accounts.collect(),
+            turns: BTreeMap::new(),
+            queues: HashMap::new(),
+            campaigns: HashMap::new(),
+            ledger,
+            retry: config.retry.clone(),
+            metrics,
+            shutdown,
+        }
+    }
+
+    /// Deals until the lane stops; then hands back what still waits.
+    pub(super) async fn run(mut self) {
+        let mut swept = Instant::now();
+        loop {
+            let wait = self.deal();
+            let wake = Instant::now() + wait.min(SWEEP);
+            tokio::select! {
+                () = self.shutdown.asked() => break,
+                note = self.notes.recv() => match note {
+                    Some(note) => self.take(note).await,
+                    None => break,
+                },
+                () = sleep_until(wake) => {}
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                self.sweep().await;
+            }
+        }
+        self.notes.close();
+        while let Some(note) = self.notes.recv().await {
+            if let Note::Ready(ready) = note {
+                self.hand_back(ready).await;
+            }
+        }
+        let waiting: Vec<Prepared> = self.queues.drain().flat_map(|(_, queue)| queue).collect();
+        self.hand_back(waiting).await;
+    }
+
+    async fn take(&mut self, note: Note) {
+        match note {
+            Note::Ready(ready) => self.enqueue(ready),
+            Note::Pull { account, reply } => {
+                if let Some(counter) = self.accounts.get_mut(account) {
+                    counter.workers.push(reply);
+                }
+            }
+            Note::Stop(campaigns) => {
+                let stopped: Vec<_> =
+                    self.queues.keys().copied().filter(|(no, _)| campaigns.contains(no)).collect();
+                for key in stopped {
+                    let waiting = self.queues.remove(&key).into_iter().flatten().collect();
+                    self.hand_back(waiting).await;
+                }
+            }
+            Note::Limits { channel, accounts } => {
+                self.channel = Limiter::new(&channel.rates, channel.burst);
+                for (counter, limit) in self.accounts.iter_mut().zip(accounts) {
+                    counter.limiter = Limiter::new(&limit.rates, limit.burst);
+                }
+            }
+        }
+    }
+
+    fn enqueue(&mut self, ready: Vec<Prepared>) {
+        let Some(first) = ready.first() else { return };
+        let key = (first.key.campaign, first.held.lease.lane);
+        let sending = &first.campaign.sending;
+        self.campaigns.entry(key.0).or_insert_with(|| {
+            Limiter::new(&sending.rate, sending.burst.and_then(std::num::NonZeroU32::new))
+        });
+        let queue = self.queues.entry(key).or_default();
+        if queue.is_empty() {
+            let turns = self.turns.entry(key.1).or_default();
+            if !turns.contains(&key.0) {
+                turns.push_back(key.0);
+            }
+        }
+        queue.extend(ready);
+    }
+
+    /// Deals all that may go now. Returns how long until more may go for a limit's sake.
+    fn deal(&mut self) -> Duration {
+        let mut wait = SWEEP;
+        loop {
+            for counter in &mut self.accounts {
+                counter.workers.retain(|worker| !worker.is_closed());
+            }
+            match self.next(&mut wait) {
+                Some((account, messages)) => self.hand_over(account, messages),
+                None => return wait,
+            }
+        }
+    }
+
+    fn hand_over(&mut self, account: usize, mut messages: Vec<Prepared>) {
+        let now = Instant::now();
+        for message in &mut messages {
+            message.room = None;
+            let waited = now.duration_since(message.ready_at).as_secs_f64();
+            self.metrics.limiter_wait.with_label_values(&["channel"]).observe(waited);
+        }
+        let Some(worker) = self.accounts.get_mut(account).and_then(|counter| counter.workers.pop()) else {
+            return;
+        };
+        if let Err(messages) = worker.send(messages) {
+            // The worker went away between the look and the deal: the permits are lost, the messages are not.
+            let lane = messages.first().map(|message| (message.key.campaign, message.held.lease.lane));
+            if let Some(key) = lane {
+                let queue = self.queues.entry(key).or_default();
+                for message in messages.into_iter().rev() {
+                    queue.push_front(message);
+                }
+                let turns = self.turns.entry(key.1).or_default();
+                if !turns.contains(&key.0) {
+                    turns.push_front(key.0);
+                }
+            }
+        }
+    }
+
+    /// The next messages to go, with their permits taken, and the account they go to.
+    fn next(&mut self, wait: &mut Duration) -> Option<(usize, Vec<Prepared>)> {
+        let channel = self.channel.available();
+        if channel == 0 {
+            *wait = (*wait).min(self.channel.wait());
+            return None;
+        }
+        for account in self.accounts_in_turn() {
+            let own = self.accounts[account].limiter.available();
+            if own == 0 {
+                *wait = (*wait).min(self.accounts[account].limiter.wait());
+                continue;
+            }
+            let Some((lane, campaign, n)) = self.choose(account, channel.min(own), wait) else { continue };
+            if self.accounts[account].workers.is_empty() {
+                self.accounts[account].hungry.notify_one();
+                continue;
+            }
+            self.channel.take(n);
+            self.accounts[account].limiter.take(n);
+            if let Some(limiter) = self.campaigns.get_mut(&campaign) {
+                limiter.take(n);
+            }
+            let total: i64 = self.accounts.iter().map(|counter| counter.weight).sum();
+            self.accounts[account].credit -= total;
+            return Some((account, self.pop(lane, campaign, n)));
+        }
+        None
+    }
+
+    /// Accounts, the one that is furthest behind its share first.
+    fn accounts_in_turn(&mut self) -> Vec<usize> {
+        for counter in &mut self.accounts {
+            counter.credit = (counter.credit + counter.weight).min(counter.weight * 4);
+        }
+        let mut order: Vec<usize> = (0..self.accounts.len()).collect();
+        order.sort_by_key(|account| std::cmp::Reverse(self.accounts[*account].credit));
+        order
+    }
+
+    /// The campaign whose turn it is among those that the account may carry, and how many of its messages may go.
+    fn choose(&mut self, account: usize, most: u32, wait: &mut Duration) -> Option<(Lane, CampaignNo, u32)> {
+        let (name, chunk) = (self.accounts[account].name.clone(), self.accounts[account].chunk);
+        for (lane, turns) in &mut self.turns {
+            turns.retain(|campaign| {
+                self.queues.get(&(*campaign, *lane)).is_some_and(|queue| !queue.is_empty())
+            });
+            for (turn, campaign) in turns.iter().enumerate() {
+                let Some(queue) = self.queues.get(&(*campaign, *lane)) else { continue };
+                let fits = queue
+                    .iter()
+                    .take(chunk)
+                    .take_while(|message| message.provider().is_none_or(|own| own == &*name));
+                let fitting = u32::try_from(fits.count()).unwrap_or(u32::MAX);
+                let Some(limiter) = self.campaigns.get(campaign) else { continue };
+                let n = fitting.min(most).min(limiter.available());
+                if n > 0 {
+                    let campaign = *campaign;
+                    turns.rotate_left(turn + 1);
+                    return Some((*lane, campaign, n));
+                }
+                if fitting > 0 {
+                    *wait = (*wait).min(limiter.wait());
+                }
+            }
+        }
+        None
+    }
+
+    fn pop(&mut self, lane: Lane, campaign: CampaignNo, n: u32) -> Vec<Prepared> {
+        let n = usize::try_from(n).unwrap_or(usize::MAX);
+        self.queues
+            .get_mut(&(campaign, lane))
+            .map(|queue| queue.drain(..n.min(queue.len())).collect())
+            .unwrap_or_default()
+    }
+
+    /// Hands back what waited too long, and forgets campaigns that nobody waits for.
+    async fn sweep(&mut self) {
+        let mut stale = Vec::new();
+        for queue in self.queues.values_mut() {
+            while queue.front().is_some_and(|message| message.ready_at.elapsed() > STALE) {
+                stale.extend(queue.pop_front());
+            }
+        }
+        self.hand_back(stale).await;
+        self.queues.retain(|_, queue| !queue.is_empty());
+        let queues = &self.queues;
+        self.campaigns.retain(|campaign, limiter| {
+            !limiter.is_rested() || Lane::ALL.iter().any(|lane| queues.contains_key(&(*campaign, *lane)))
+        });
+    }
+
+    async fn hand_back(&self, messages: Vec<Prepared>) {
+        let mut record = Record::default();
+        let now = Timestamp::now();
+        for message in messages {
+            record.add(message, Outcome::Returned, None, &self.retry, now);
+        }
+        self.ledger.record(record).await;
+    }
+}

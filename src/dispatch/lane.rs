@@ -1,0 +1,241 @@
+//! A lane: one channel's poller, desk and workers. Runs a stream for every campaign that is due.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::{Id, JoinSet};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::campaigns::Campaigns;
+use super::desk::{Desk, Note};
+use super::heart::Heart;
+use super::ledger::Ledger;
+use super::stream::{Shared, Stream};
+use super::worker::{Crew, Reach};
+use super::{LaneConfig, Limit};
+use crate::lifecycle::{Shutdown, Supervisor};
+use crate::model::{CampaignNo, Channel, Lane as Rank, Rates};
+use crate::store::dispatching::Lease;
+use crate::store::jobs::Incarnation;
+use crate::store::{Error, Store};
+use crate::telemetry::{Heartbeat, Metrics};
+use crate::token::Keyring;
+
+/// How often a lane looks for campaigns that are due, and for those that were stopped.
+const POLL: Duration = Duration::from_millis(200);
+/// Streams at once; campaigns beyond that wait for one to end.
+const STREAMS: usize = 256;
+const DESK_QUEUE: usize = 256;
+
+/// What all lanes share.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    pub store: Arc<dyn Store>,
+    pub me: Incarnation,
+    pub campaigns: Arc<Campaigns>,
+    pub keyring: Arc<Keyring>,
+    pub public_url: Arc<str>,
+    pub ledger: Ledger,
+    pub heart: Heart,
+    pub metrics: Arc<Metrics>,
+    pub shutdown: Shutdown,
+}
+
+/// The rest of the program's way to a running lane.
+#[derive(Debug, Clone)]
+pub struct LaneHandle {
+    pub channel: Channel,
+    accepted: Arc<Notify>,
+    desk: mpsc::Sender<Note>,
+}
+
+impl LaneHandle {
+    /// Messages were accepted for this channel: they are leased to us already.
+    pub fn accepted(&self) {
+        self.accepted.notify_one();
+    }
+
+    /// Puts changed rates into force.
+    pub async fn change_limits(&self, channel: Limit, accounts: Vec<Limit>) {
+        // A closed desk belongs to a lane that stops.
+        self.desk.send(Note::Limits { channel, accounts }).await.ok();
+    }
+}
+
+impl Lane {
+    /// Starts the lane's tasks under `supervisor`.
+    pub fn start(self, config: LaneConfig, supervisor: &Supervisor) -> LaneHandle {
+        let (desk, notes) = mpsc::channel(DESK_QUEUE);
+        let (reach, reachable) = Reach::new();
+        let hungry: Vec<Arc<Notify>> = config.accounts.iter().map(|_| Arc::default()).collect();
+        let table = Desk::new(
+            &config,
+            &hungry,
+            notes,
+            self.ledger.clone(),
+            self.metrics.clone(),
+            self.shutdown.clone(),
+        );
+        supervisor.spawn("desk", &self.shutdown, async {
+            table.run().await;
+            Ok::<(), Error>(())
+        });
+        self.start_workers(&config, &hungry, &desk, &reach, supervisor);
+        let accepted = Arc::new(Notify::new());
+        let handle = LaneHandle { channel: config.channel, accepted: accepted.clone(), desk: desk.clone() };
+        let poller = Poller {
+            channel: config.channel,
+            beat: Heartbeat::new(&self.metrics, config.channel.as_str()),
+            shared: Arc::new(self.share(&config, desk, reachable)),
+            accepted,
+            running: HashMap::new(),
+            streams: JoinSet::new(),
+        };
+        supervisor.spawn("lane", &self.shutdown, poller.run());
+        handle
+    }
+
+    fn share(
+        &self,
+        config: &LaneConfig,
+        desk: mpsc::Sender<Note>,
+        reachable: watch::Receiver<bool>,
+    ) -> Shared {
+        let accounts = config.accounts.iter().flat_map(|account| account.limit.rates.0.iter().copied());
+        Shared {
+            store: self.store.clone(),
+            me: self.me,
+            campaigns: self.campaigns.clone(),
+            keyring: self.keyring.clone(),
+            public_url: self.public_url.clone(),
+            ledger: self.ledger.clone(),
+            desk,
+            window: Arc::new(Semaphore::new(config.unknown_window)),
+            reachable,
+            retry: config.retry.clone(),
+            rates: Rates(config.limit.rates.0.iter().copied().chain(accounts).collect()),
+            metrics: self.metrics.clone(),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+
+    fn start_workers(
+        &self,
+        config: &LaneConfig,
+        hungry: &[Arc<Notify>],
+        desk: &mpsc::Sender<Note>,
+        reach: &Reach,
+        supervisor: &Supervisor,
+    ) {
+        let each = config.concurrency.div_ceil(config.accounts.len().max(1));
+        for (position, (account, hungry)) in config.accounts.iter().zip(hungry).enumerate() {
+            let crew = Arc::new(Crew {
+                channel: config.channel,
+                account: account.clone(),
+                position,
+                desk: desk.clone(),
+                hungry: hungry.clone(),
+                ledger: self.ledger.clone(),
+                heart: self.heart.clone(),
+                retry: config.retry.clone(),
+                metrics: self.metrics.clone(),
+                shutdown: self.shutdown.clone(),
+                reach: reach.clone(),
+            });
+            for _ in 0..each {
+                let crew = crew.clone();
+                supervisor.spawn("worker", &self.shutdown, async {
+                    crew.work().await;
+                    Ok::<(), Error>(())
+                });
+            }
+        }
+    }
+}
+
+struct Poller {
+    channel: Channel,
+    shared: Arc<Shared>,
+    accepted: Arc<Notify>,
+    beat: Heartbeat,
+    running: HashMap<(CampaignNo, Rank), Id>,
+    streams: JoinSet<Result<(), Error>>,
+}
+
+impl Poller {
+    async fn run(mut self) -> Result<(), Error> {
+        let shutdown = self.shared.shutdown.clone();
+        while !shutdown.is_asked() {
+            self.beat.beat();
+            match self.poll().await {
+                Err(error) if error.is_transient() => {
+                    warn!(error = &error as &dyn std::error::Error, "the lane cannot see what is due");
+                    sleep(POLL).await;
+                }
+                result => result?,
+            }
+            tokio::select! {
+                () = shutdown.asked() => break,
+                () = self.accepted.notified() => {}
+                () = sleep(POLL) => {}
+            }
+            self.reap()?;
+        }
+        while let Some(ended) = self.streams.join_next().await {
+            ended.map_err(|error| Error::Refused(error.into()))??;
+        }
+        Ok(())
+    }
+
+    async fn poll(&mut self) -> Result<(), Error> {
+        let active: Vec<CampaignNo> = self.running.keys().map(|(campaign, _)| *campaign).collect();
+        if !active.is_empty() {
+            let stopped = self.shared.store.stopped(&active).await?;
+            if !stopped.is_empty() {
+                // A closed desk hands everything back by itself.
+                self.shared.desk.send(Note::Stop(stopped)).await.ok();
+            }
+        }
+        self.run_accepted().await?;
+        for (campaign, rank) in self.shared.store.campaigns_due(self.channel).await? {
+            if self.running.len() >= STREAMS {
+                break;
+            }
+            if !self.running.contains_key(&(campaign, rank)) {
+                self.start(campaign, rank, Vec::new());
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts with the batches that were leased to us when their messages were accepted.
+    async fn run_accepted(&mut self) -> Result<(), Error> {
+        let leases = self.shared.store.leased_at_acceptance(self.shared.me, self.channel).await?;
+        let mut streams: HashMap<(CampaignNo, Rank), Vec<Lease>> = HashMap::new();
+        for lease in leases {
+            streams.entry((lease.campaign, lease.lane)).or_default().push(lease);
+        }
+        for ((campaign, rank), leases) in streams {
+            self.start(campaign, rank, leases);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, campaign: CampaignNo, lane: Rank, leases: Vec<Lease>) {
+        let stream = Stream { shared: self.shared.clone(), campaign, lane };
+        let task = self.streams.spawn(stream.run(leases));
+        self.running.insert((campaign, lane), task.id());
+    }
+
+    fn reap(&mut self) -> Result<(), Error> {
+        while let Some(ended) = self.streams.try_join_next_with_id() {
+            let (id, result) = ended.map_err(|error| Error::Refused(error.into()))?;
+            self.running.retain(|_, running| *running != id);
+            result?;
+        }
+        Ok(())
+    }
+}

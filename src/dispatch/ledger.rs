@@ -1,0 +1,215 @@
+//! The lanes' way to the store: outcomes and intents of all of them share one transaction after another.
+//!
+//! While one commit is under way the next requests gather, so that commits grow with the load. A commit of
+//! unknown fate is repeated: every part of it is idempotent.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::prepared::{Last, Prepared};
+use super::retry::{Decision, decide};
+use crate::backoff::{Redial, Schedule};
+use crate::model::{DeliveryKey, Outcome, Reason, State};
+use crate::store::dispatching::{FailedAttempt, Intent, Lease, Recipient, Rescheduled, Settled, Tick};
+use crate::store::jobs::Incarnation;
+use crate::store::{Error, Store};
+use crate::telemetry::Metrics;
+
+/// Requests that wait for the next commit, at most.
+const QUEUE: usize = 1_024;
+/// Requests in one commit, at most.
+const GATHER: usize = 64;
+
+/// The lanes' end.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    requests: mpsc::Sender<Request>,
+}
+
+/// The store's end; runs until every [`Ledger`] is dropped.
+#[derive(Debug)]
+pub struct Ticker {
+    requests: mpsc::Receiver<Request>,
+    store: Arc<dyn Store>,
+    me: Incarnation,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Intend { intent: Intent, reply: oneshot::Sender<Option<Vec<Recipient>>> },
+    Record(Record),
+}
+
+/// Outcomes of one chunk.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    settled: Vec<Settled>,
+    rescheduled: Vec<Rescheduled>,
+    last: Vec<Last>,
+    /// Dropped once the outcomes are durable.
+    window: Vec<OwnedSemaphorePermit>,
+}
+
+pub fn ledger(store: Arc<dyn Store>, me: Incarnation, metrics: Arc<Metrics>) -> (Ledger, Ticker) {
+    let (sender, requests) = mpsc::channel(QUEUE);
+    (Ledger { requests: sender }, Ticker { requests, store, me, metrics })
+}
+
+impl Ledger {
+    /// `None` where the lease or the campaign no longer allows it, or the ledger is gone.
+    pub(super) async fn intend(&self, intent: Intent) -> Option<Vec<Recipient>> {
+        let (reply, granted) = oneshot::channel();
+        self.requests.send(Request::Intend { intent, reply }).await.ok()?;
+        granted.await.ok().flatten()
+    }
+
+    pub(super) async fn record(&self, record: Record) {
+        if record.settled.is_empty() && record.rescheduled.is_empty() && record.last.is_empty() {
+            return;
+        }
+        if self.requests.send(Request::Record(record)).await.is_err() {
+            warn!("outcomes came after the ledger had closed; they will be found in doubt");
+        }
+    }
+}
+
+impl Record {
+    /// Adds what became of one message.
+    pub(super) fn add(
+        &mut self,
+        prepared: Prepared,
+        outcome: Outcome,
+        provider: Option<&Arc<str>>,
+        schedule: &Schedule,
+        at: Timestamp,
+    ) {
+        let lease = &prepared.held.lease;
+        let provider = provider.cloned();
+        match decide(outcome, lease.attempt, schedule, at, fastrand::f64()) {
+            Decision::Settle { state, reason, provider_ref, attempts, detail } => {
+                self.settled.push(Settled {
+                    delivery: prepared.key,
+                    batch: lease.batch,
+                    state,
+                    reason,
+                    attempts,
+                    provider,
+                    provider_ref,
+                    at,
+                    detail,
+                })
+            }
+            Decision::Again { due_at, attempts, failed } => self.rescheduled.push(Rescheduled {
+                campaign: lease.campaign,
+                member: prepared.member,
+                batch: lease.batch,
+                channel: prepared.campaign.sending.channel,
+                lane: lease.lane,
+                template: lease.template,
+                options: lease.options.clone(),
+                due_at,
+                attempts,
+                provider,
+                attempt: failed.map(|(reason, detail)| FailedAttempt { at, reason, detail }),
+            }),
+        }
+        self.last.extend(prepared.held.account());
+        self.window.push(prepared.window);
+    }
+
+    /// Fails every member of a batch of which none was intended.
+    pub(super) fn fail_batch(&mut self, lease: &Lease, reason: Reason, detail: &str, at: Timestamp) {
+        self.settled.extend(lease.members.iter().map(|member| Settled {
+            delivery: DeliveryKey {
+                campaign: lease.campaign,
+                contact: member.contact,
+                occurrence: member.occurrence,
+            },
+            batch: lease.batch,
+            state: State::Failed,
+            reason: Some(reason),
+            attempts: lease.attempt,
+            provider: None,
+            provider_ref: None,
+            at,
+            detail: Some(detail.to_owned()),
+        }));
+        self.last.push(Last::Close(lease.batch));
+    }
+
+    /// Notes that a batch has no member left to account for.
+    pub(super) fn last(&mut self, last: Option<Last>) {
+        self.last.extend(last);
+    }
+}
+
+impl Ticker {
+    /// # Errors
+    /// When the store refuses what the lanes say: going on would make the ledger lie.
+    pub async fn run(mut self) -> Result<(), Error> {
+        let mut gathered = Vec::with_capacity(GATHER);
+        while self.requests.recv_many(&mut gathered, GATHER).await > 0 {
+            self.commit(&mut gathered).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, gathered: &mut Vec<Request>) -> Result<(), Error> {
+        let mut tick = Tick::default();
+        let (mut replies, mut released, mut window) = (Vec::new(), Vec::new(), Vec::new());
+        for request in gathered.drain(..) {
+            match request {
+                Request::Intend { intent, reply } => {
+                    tick.intents.push(intent);
+                    replies.push(reply);
+                }
+                Request::Record(mut record) => {
+                    tick.settled.append(&mut record.settled);
+                    tick.rescheduled.append(&mut record.rescheduled);
+                    window.append(&mut record.window);
+                    for last in record.last {
+                        match last {
+                            Last::Close(batch) => tick.closed.push(batch),
+                            Last::Release(batch) => released.push(batch),
+                        }
+                    }
+                }
+            }
+        }
+        let started = Instant::now();
+        let granted = persist(|| self.store.tick(self.me, &tick)).await?;
+        self.metrics.record_duration.observe(started.elapsed().as_secs_f64());
+        self.metrics.record_batch_size.observe((tick.settled.len() + tick.rescheduled.len()) as f64);
+        drop(window);
+        for (reply, recipients) in replies.into_iter().zip(granted) {
+            // A stream that is gone left its batch in doubt; its daemon is ending.
+            drop(reply.send(recipients));
+        }
+        if !released.is_empty() {
+            persist(|| self.store.release(self.me, &released)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Repeats until the store is back.
+pub(super) async fn persist<T, F>(mut operation: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut redial = Redial::default();
+    loop {
+        match operation().await {
+            Err(error) if error.is_transient() => {
+                warn!(error = &error as &dyn std::error::Error, "the store is away; trying again");
+                tokio::time::sleep(redial.delay(fastrand::f64())).await;
+            }
+            result => return result,
+        }
+    }
+}

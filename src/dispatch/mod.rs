@@ -1,0 +1,64 @@
+//! Dispatch: leased batches become messages, permits and outcomes.
+//!
+//! One lane a channel. Its poller finds campaigns that are due and runs a [`stream`] for each: lease, intent,
+//! render. Rendered messages wait at the [`desk`], which alone takes from the limits and deals to the [`worker`]s,
+//! one a connection. Outcomes and the next intents of all lanes meet in one group commit, the [`ledger`].
+
+mod campaigns;
+mod compose;
+mod desk;
+mod heart;
+mod lane;
+mod ledger;
+mod limit;
+mod prepared;
+mod rendering;
+mod retry;
+mod stream;
+mod worker;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+pub use campaigns::Campaigns;
+pub use compose::{ComposeError, EmailSender, compose};
+pub use heart::Heart;
+pub use lane::{Lane, LaneHandle};
+pub use ledger::{Ledger, Ticker, ledger};
+pub use limit::Limiter;
+
+use crate::backoff::Schedule;
+use crate::model::{Channel, Rates};
+use crate::provider::Provider;
+
+/// One provider account as its lane uses it.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub name: Arc<str>,
+    pub provider: Arc<dyn Provider>,
+    /// Whose name stands on e-mails.
+    pub sender: Arc<EmailSender>,
+    /// Share of the channel's messages, against the other accounts' weights.
+    pub weight: NonZeroU32,
+    pub limit: Limit,
+}
+
+/// Rates of one scope as they are configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limit {
+    pub rates: Rates,
+    pub burst: Option<NonZeroU32>,
+}
+
+/// What a lane is made of.
+#[derive(Debug, Clone)]
+pub struct LaneConfig {
+    pub channel: Channel,
+    pub accounts: Vec<Account>,
+    pub limit: Limit,
+    /// Connections, or requests under way, over all accounts.
+    pub concurrency: usize,
+    /// Messages that are intended and not settled in the store, at most.
+    pub unknown_window: usize,
+    pub retry: Schedule,
+}

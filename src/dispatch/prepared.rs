@@ -1,0 +1,82 @@
+//! A message on its way: from its intent to its outcome it carries everything that settles it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::campaigns::Campaign;
+use crate::model::{BatchNo, DeliveryKey};
+use crate::render::content::Content;
+use crate::store::dispatching::{Lease, Member};
+
+/// A leased batch while its members are under way.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Without its members: each travels with its message.
+    pub(super) lease: Lease,
+    /// Members that are neither settled nor handed back.
+    remaining: AtomicUsize,
+    /// Members past the watermark were left to whoever leases the batch next.
+    abandoned: AtomicBool,
+}
+
+/// What to do with a batch whose last member was just accounted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    Close(BatchNo),
+    Release(BatchNo),
+}
+
+impl Held {
+    pub(super) fn new(lease: Lease, members: usize) -> Self {
+        Held { lease, remaining: AtomicUsize::new(members), abandoned: AtomicBool::new(false) }
+    }
+
+    /// Accounts for one member that was settled or rescheduled.
+    pub(super) fn account(&self) -> Option<Last> {
+        self.subtract(1)
+    }
+
+    /// Leaves the last `members`, which were never intended, in the store.
+    pub(super) fn abandon(&self, members: usize) -> Option<Last> {
+        self.abandoned.store(true, Ordering::Release);
+        self.subtract(members)
+    }
+
+    fn subtract(&self, members: usize) -> Option<Last> {
+        if self.remaining.fetch_sub(members, Ordering::AcqRel) > members {
+            return None;
+        }
+        let batch = self.lease.batch;
+        Some(if self.abandoned.load(Ordering::Acquire) { Last::Release(batch) } else { Last::Close(batch) })
+    }
+}
+
+/// A rendered message that is intended in the ledger.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) key: DeliveryKey,
+    pub(super) member: Member,
+    pub(super) held: Arc<Held>,
+    pub(super) campaign: Arc<Campaign>,
+    pub(super) address: String,
+    /// `None` where nothing is sent.
+    pub(super) content: Option<Content>,
+    /// Where this recipient unsubscribes; `None` where the message carries no such way.
+    pub(super) unsubscribe: Option<String>,
+    pub(super) ready_at: Instant,
+    /// Room in the lane's unknown window, given back when the outcome is durable.
+    pub(super) window: OwnedSemaphorePermit,
+    /// Room in the stream's ready queue, given back when the message is dealt.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+impl Prepared {
+    /// The account that the job names.
+    pub(super) fn provider(&self) -> Option<&str> {
+        let own = self.held.lease.options.as_ref().and_then(|options| options.provider.as_deref());
+        own.or(self.campaign.sending.provider.as_deref())
+    }
+}

@@ -1,0 +1,280 @@
+//! A stream: one campaign in one lane. Leases batches, asks for intents, renders, and hands over to the desk.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::campaigns::{Campaign, Campaigns};
+use super::desk::Note;
+use super::ledger::{Ledger, Record, persist};
+use super::prepared::{Held, Prepared};
+use super::rendering::{Rendered, Rendering};
+use crate::backoff::Schedule;
+use crate::lifecycle::Shutdown;
+use crate::model::{CampaignNo, DeliveryKey, Lane, Outcome, Rates, Reason};
+use crate::store::dispatching::{Intent, Lease, Member, Recipient};
+use crate::store::jobs::Incarnation;
+use crate::store::{Error, Store};
+use crate::telemetry::Metrics;
+use crate::token::Keyring;
+
+/// Messages of one intent, at most.
+const CHUNK: usize = 128;
+/// Rendered messages that may wait at the desk for one stream without a rate.
+const ROOM: usize = 512;
+/// Batches that one stream works on at once, and the most where single messages have a batch each.
+const HANDS: usize = 3;
+const MOST_HANDS: usize = 32;
+
+/// What all streams of a lane share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) me: Incarnation,
+    pub(super) campaigns: Arc<Campaigns>,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) public_url: Arc<str>,
+    pub(super) ledger: Ledger,
+    pub(super) desk: mpsc::Sender<Note>,
+    pub(super) window: Arc<Semaphore>,
+    /// Whether any account can be reached: while none can, nothing is intended.
+    pub(super) reachable: watch::Receiver<bool>,
+    pub(super) retry: Schedule,
+    /// The narrowest rate of the channel and its accounts.
+    pub(super) rates: Rates,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shutdown: Shutdown,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) shared: Arc<Shared>,
+    pub(super) campaign: CampaignNo,
+    pub(super) lane: Lane,
+}
+
+/// A batch that could not be sent to its end.
+struct Stopped;
+
+/// What the hands of one stream share.
+struct Work {
+    given: Mutex<VecDeque<Lease>>,
+    room: OnceLock<Room>,
+    stopped: AtomicBool,
+}
+
+impl Stream {
+    /// Sends what is due, first the leases given, until nothing is or the campaign stops.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub(super) async fn run(self, given: Vec<Lease>) -> Result<(), Error> {
+        let hands = given.len().clamp(HANDS, MOST_HANDS);
+        let work =
+            Work { given: Mutex::new(given.into()), room: OnceLock::new(), stopped: AtomicBool::new(false) };
+        try_join_all((0..hands).map(|_| self.hand(&work))).await?;
+        let left: Vec<_> = work.take_all().iter().map(|lease| lease.batch).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        persist(|| self.shared.store.release(self.shared.me, &left)).await
+    }
+
+    /// One of several that work side by side, so that one's intent overlaps another's rendering.
+    async fn hand(&self, work: &Work) -> Result<(), Error> {
+        while !work.stopped.load(Ordering::Acquire) && !self.shared.shutdown.is_asked() {
+            let lease = match work.take() {
+                Some(lease) => lease,
+                None => match self.lease().await? {
+                    Some(lease) => lease,
+                    None => return Ok(()),
+                },
+            };
+            let Some(campaign) =
+                persist(|| self.shared.campaigns.get(lease.campaign, lease.template)).await?
+            else {
+                self.fail(&lease).await;
+                continue;
+            };
+            let room = work.room.get_or_init(|| Room::new(&campaign.sending.rate, &self.shared.rates));
+            if self.send(lease, &campaign, room).await.is_err() {
+                work.stopped.store(true, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    async fn lease(&self) -> Result<Option<Lease>, Error> {
+        let stream = [(self.campaign, self.lane)];
+        let leases = persist(|| self.shared.store.lease(self.shared.me, &stream, 1)).await?;
+        Ok(leases.into_iter().next())
+    }
+
+    /// A template that was pinned and cannot be used any more fails its recipients and stops nobody else.
+    async fn fail(&self, lease: &Lease) {
+        warn!(campaign = %lease.campaign, batch = %lease.batch, "the campaign's template is missing or broken");
+        let mut record = Record::default();
+        record.fail_batch(
+            lease,
+            Reason::RenderError,
+            "the pinned template is missing or broken",
+            Timestamp::now(),
+        );
+        self.shared.ledger.record(record).await;
+    }
+
+    async fn send(&self, mut lease: Lease, campaign: &Arc<Campaign>, room: &Room) -> Result<(), Stopped> {
+        let members = std::mem::take(&mut lease.members);
+        let mut position = lease.watermark;
+        let held = Arc::new(Held::new(lease, members.len()));
+        let mut left = members.as_slice();
+        while !left.is_empty() {
+            let granted = match self.wait_for_room(room, left.len()).await {
+                Some((places, window)) => {
+                    let (chunk, rest) = left.split_at(places.num_permits());
+                    position = position.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
+                    let intent = intent(&held.lease, campaign, position, chunk);
+                    let recipients = self.shared.ledger.intend(intent).await;
+                    recipients.map(|recipients| (recipients, places, window, rest))
+                }
+                None => None,
+            };
+            let Some((recipients, places, window, rest)) = granted else {
+                let mut record = Record::default();
+                record.last(held.abandon(left.len()));
+                self.shared.ledger.record(record).await;
+                return Err(Stopped);
+            };
+            self.prepare(recipients, &held, campaign, places, window).await;
+            left = rest;
+        }
+        Ok(())
+    }
+
+    /// Room at the desk and in the unknown window for the next few of `wanted`, once a provider can be reached;
+    /// `None` where the lane stops meanwhile.
+    async fn wait_for_room(
+        &self,
+        room: &Room,
+        wanted: usize,
+    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let mut reachable = self.shared.reachable.clone();
+        let ready = async {
+            reachable.wait_for(|reachable| *reachable).await.ok()?;
+            let n = u32::try_from(wanted.min(room.step)).unwrap_or(1);
+            let places = room.places.clone().acquire_many_owned(n).await.ok()?;
+            let window = self.shared.window.clone().acquire_many_owned(n).await.ok()?;
+            Some((places, window))
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.shutdown.asked() => None,
+            both = ready => both,
+        }
+    }
+
+    /// Renders the recipients, settles those who must not or cannot get the message, hands the others over.
+    async fn prepare(
+        &self,
+        recipients: Vec<Recipient>,
+        held: &Arc<Held>,
+        campaign: &Arc<Campaign>,
+        mut places: OwnedSemaphorePermit,
+        mut window: OwnedSemaphorePermit,
+    ) {
+        let now = Timestamp::now();
+        let mut record = Record::default();
+        let mut ready = Vec::with_capacity(recipients.len());
+        let mut rendering = Rendering::new(&self.shared, held, campaign, now);
+        for recipient in recipients {
+            let (Some(window), room) = (window.split(1), places.split(1)) else { break };
+            let key = DeliveryKey {
+                campaign: campaign.sending.number,
+                contact: recipient.member.contact,
+                occurrence: recipient.member.occurrence,
+            };
+            let (rendered, outcome) = match rendering.render(&recipient, key) {
+                Ok(rendered) => (rendered, None),
+                Err(outcome) => (Rendered::default(), Some(outcome)),
+            };
+            let prepared = Prepared {
+                key,
+                member: recipient.member,
+                held: held.clone(),
+                campaign: campaign.clone(),
+                address: recipient.address,
+                content: rendered.content,
+                unsubscribe: rendered.unsubscribe,
+                ready_at: Instant::now(),
+                window,
+                room,
+            };
+            match outcome {
+                Some(outcome) => record.add(prepared, outcome, None, &self.shared.retry, now),
+                None => ready.push(prepared),
+            }
+        }
+        self.shared.ledger.record(record).await;
+        if !ready.is_empty()
+            && let Err(mpsc::error::SendError(Note::Ready(ready))) =
+                self.shared.desk.send(Note::Ready(ready)).await
+        {
+            // The desk closed before us: hand back what it never saw.
+            let mut record = Record::default();
+            for prepared in ready {
+                record.add(prepared, Outcome::Returned, None, &self.shared.retry, now);
+            }
+            self.shared.ledger.record(record).await;
+        }
+    }
+}
+
+impl Work {
+    fn take(&self) -> Option<Lease> {
+        self.given.lock().ok()?.pop_front()
+    }
+
+    fn take_all(&self) -> VecDeque<Lease> {
+        self.given.lock().map(|mut given| std::mem::take(&mut *given)).unwrap_or_default()
+    }
+}
+
+fn intent(lease: &Lease, campaign: &Campaign, to: u32, members: &[Member]) -> Intent {
+    Intent {
+        batch: lease.batch,
+        campaign: lease.campaign,
+        purpose: campaign.sending.purpose,
+        channel: campaign.sending.channel,
+        inline_data: campaign.sending.inline_data,
+        epoch: lease.epoch,
+        to,
+        members: members.to_vec(),
+    }
+}
+
+/// How many rendered messages may wait: a quarter of a second of the narrowest rate.
+struct Room {
+    places: Arc<Semaphore>,
+    /// Messages of one intent.
+    step: usize,
+}
+
+impl Room {
+    fn new(own: &Rates, lane: &Rates) -> Self {
+        let narrowest =
+            [own, lane].into_iter().filter_map(Rates::narrowest).map(|rate| rate.per_second() / 4.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to a small positive range"
+        )]
+        let places = narrowest.fold(ROOM as f64, f64::min).clamp(1.0, ROOM as f64) as usize;
+        Room { places: Arc::new(Semaphore::new(places)), step: places.div_ceil(2).min(CHUNK) }
+    }
+}

@@ -1,0 +1,223 @@
+//! A worker: one session of one account. It asks the desk for messages only when it could write at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use super::compose::{Labels, compose};
+use super::desk::Note;
+use super::heart::Heart;
+use super::ledger::{Ledger, Record};
+use super::prepared::Prepared;
+use super::{Account, ComposeError};
+use crate::backoff::{Redial, Schedule};
+use crate::lifecycle::Shutdown;
+use crate::model::{Channel, Outcome, Reason};
+use crate::provider::{Message, Session};
+use crate::telemetry::Metrics;
+
+/// A session that nobody needed for so long is closed.
+const IDLE: Duration = Duration::from_secs(30);
+/// How long an account that the provider refuses is left alone.
+const ACCOUNT_REFUSED: Duration = Duration::from_secs(30);
+
+/// What the workers of one account share.
+#[derive(Debug)]
+pub(super) struct Crew {
+    pub(super) channel: Channel,
+    pub(super) account: Account,
+    /// The account's position at the desk.
+    pub(super) position: usize,
+    pub(super) desk: mpsc::Sender<Note>,
+    pub(super) hungry: Arc<Notify>,
+    pub(super) ledger: Ledger,
+    pub(super) heart: Heart,
+    pub(super) retry: Schedule,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shutdown: Shutdown,
+    pub(super) reach: Reach,
+}
+
+/// Whether the lane's accounts can be reached: not while the last attempt to dial failed and no session is open.
+#[derive(Debug, Clone)]
+pub(super) struct Reach {
+    open: Arc<AtomicUsize>,
+    reachable: Arc<watch::Sender<bool>>,
+}
+
+impl Reach {
+    pub(super) fn new() -> (Self, watch::Receiver<bool>) {
+        let (sender, receiver) = watch::channel(true);
+        (Reach { open: Arc::default(), reachable: Arc::new(sender) }, receiver)
+    }
+
+    fn opened(&self) {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        self.reachable.send_replace(true);
+    }
+
+    fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn failed(&self) {
+        if self.open.load(Ordering::Acquire) == 0 {
+            self.reachable.send_replace(false);
+        }
+    }
+}
+
+impl Crew {
+    pub(super) async fn work(self: Arc<Self>) {
+        let mut session = self.account.provider.session();
+        while !self.shutdown.is_asked() {
+            tokio::select! {
+                () = self.shutdown.asked() => break,
+                () = self.hungry.notified() => {}
+            }
+            if self.dial(&mut *session).await.is_none() {
+                break;
+            }
+            self.serve(&mut *session).await;
+            self.reach.closed();
+            session.close().await;
+        }
+    }
+
+    /// Makes the session ready, however long it takes; `None` where the lane stops meanwhile.
+    async fn dial(&self, session: &mut dyn Session) -> Option<()> {
+        let mut redial = Redial::default();
+        let paused =
+            self.metrics.provider_paused.with_label_values(&[&*self.account.name, "account_refused"]);
+        loop {
+            let outcome = tokio::select! {
+                () = self.shutdown.asked() => return None,
+                ready = session.ready() => match ready {
+                    Ok(()) => {
+                        paused.set(0);
+                        self.reach.opened();
+                        return Some(());
+                    }
+                    Err(outcome) => outcome,
+                },
+            };
+            self.reach.failed();
+            let wait = match &outcome {
+                Outcome::AccountRefused { .. } => {
+                    paused.set(1);
+                    ACCOUNT_REFUSED
+                }
+                Outcome::Throttled { after: Some(after), .. } => *after,
+                _ => redial.delay(fastrand::f64()),
+            };
+            warn!(provider = &*self.account.name, ?outcome, ?wait, "the provider cannot be used");
+            tokio::select! {
+                () = self.shutdown.asked() => return None,
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Sends what the desk deals, until the session is idle for long, breaks, or the lane stops.
+    async fn serve(&self, session: &mut dyn Session) {
+        while session.ready().await.is_ok() {
+            let (reply, dealt) = oneshot::channel();
+            if self.desk.send(Note::Pull { account: self.position, reply }).await.is_err() {
+                return;
+            }
+            let Ok(messages) = timeout(IDLE, dealt).await else {
+                info!(provider = &*self.account.name, "an idle session closes");
+                return;
+            };
+            let Ok(messages) = messages else { return };
+            let activity = self.shutdown.activity(format!("{} messages", self.account.name));
+            let went_on = self.send(session, messages).await;
+            drop(activity);
+            if !went_on {
+                return;
+            }
+        }
+    }
+
+    /// Returns whether the session can go on.
+    async fn send(&self, session: &mut dyn Session, prepared: Vec<Prepared>) -> bool {
+        let (messages, prepared, mut record) = self.compose(prepared);
+        let (outcomes, usable) = if !self.heart.is_fresh() {
+            warn!("the heartbeat is late: nothing is sent until the store answers");
+            (vec![Outcome::Returned; messages.len()], false)
+        } else if let Err(outcome) = session.ready().await {
+            warn!(provider = &*self.account.name, ?outcome, "the session was lost");
+            (vec![Outcome::Returned; messages.len()], false)
+        } else {
+            (self.timed(session, &messages).await, true)
+        };
+        let throttled = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Throttled { .. }));
+        let now = Timestamp::now();
+        for (prepared, outcome) in prepared.into_iter().zip(outcomes) {
+            self.count(&outcome);
+            record.add(prepared, outcome, Some(&self.account.name), &self.retry, now);
+        }
+        self.ledger.record(record).await;
+        usable && !throttled
+    }
+
+    async fn timed(&self, session: &mut dyn Session, messages: &[Message]) -> Vec<Outcome> {
+        let in_flight = self.metrics.in_flight.with_label_values(&[&*self.account.name]);
+        let many = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+        in_flight.add(many);
+        let started = Instant::now();
+        let outcomes = session.send(messages).await;
+        in_flight.sub(many);
+        let duration = self.metrics.attempt_duration.with_label_values(&[&*self.account.name]);
+        duration.observe(started.elapsed().as_secs_f64());
+        outcomes
+    }
+
+    /// Puts content into the provider's format; what cannot be put so fails at once.
+    fn compose(&self, prepared: Vec<Prepared>) -> (Vec<Message>, Vec<Prepared>, Record) {
+        let mut record = Record::default();
+        let (mut messages, mut kept) =
+            (Vec::with_capacity(prepared.len()), Vec::with_capacity(prepared.len()));
+        let now = Timestamp::now();
+        for mut one in prepared {
+            let content = one.content.take();
+            let labels = Labels {
+                delivery: one.key,
+                campaign: &one.campaign.sending.id,
+                purpose: one.campaign.sending.purpose,
+                attempt: one.held.lease.attempt.saturating_add(1),
+                to: &one.address,
+                unsubscribe: one.unsubscribe.as_deref(),
+            };
+            let composed = content
+                .ok_or(ComposeError::Channel)
+                .and_then(|content| compose(&content, &self.account.sender, labels));
+            match composed {
+                Ok(message) => {
+                    messages.push(message);
+                    kept.push(one);
+                }
+                Err(error) => {
+                    let outcome = Outcome::Failed { reason: Reason::RenderError, detail: error.to_string() };
+                    self.count(&outcome);
+                    record.add(one, outcome, None, &self.retry, now);
+                }
+            }
+        }
+        (messages, kept, record)
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let reason = outcome.reason().map_or("", Reason::as_str);
+        let labels = [self.channel.as_str(), &*self.account.name, outcome.as_str(), reason];
+        self.metrics.attempts.with_label_values(&labels).inc();
+        if matches!(outcome, Outcome::Retry { .. } | Outcome::Throttled { .. }) {
+            self.metrics.retries.with_label_values(&[self.channel.as_str(), reason]).inc();
+        }
+    }
+}
