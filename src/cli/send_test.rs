@@ -103,6 +103,6 @@ fn detail(outcome: &Outcome) -> Option<&str> {
         | Outcome::Retry { detail, .. }
         | Outcome::Throttled { detail, .. }
         | Outcome::AccountRefused { detail } => Some(detail),
-        Outcome::Excluded { .. } | Outcome::Returned => None,
+        Outcome::Excluded { .. } | Outcome::Expired | Outcome::Returned => None,
     }
 }
