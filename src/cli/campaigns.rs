@@ -13,12 +13,15 @@ use crate::model::Control;
 use crate::store::campaigns::CampaignRecord;
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   campaignd campaigns
   campaignd campaigns show spring-sale-2026
   campaignd campaigns pause spring-sale-2026
-  campaignd --json campaigns list --limit 1000")]
+  campaignd --json campaigns list --limit 1000"
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

@@ -38,7 +38,12 @@ pub(super) fn metrics(out: Output) -> Result<Exit, Failure> {
         table(
             ["NAME", "TYPE", "LABELS", "HELP"],
             metrics.iter().map(|metric| {
-                [metric.name.to_owned(), metric.r#type.to_owned(), metric.labels.join(","), metric.help.to_owned()]
+                [
+                    metric.name.to_owned(),
+                    metric.r#type.to_owned(),
+                    metric.labels.join(","),
+                    metric.help.to_owned(),
+                ]
             }),
         )
     })?;

@@ -50,11 +50,8 @@ pub(super) async fn enqueue(path: &Path, arguments: &Arguments, out: Output) -> 
 
 /// The whole file, and one byte more than a job may have where it is longer.
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let source: Box<dyn Read> = if file == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(open(file)?)
-    };
+    let source: Box<dyn Read> =
+        if file == Path::new("-") { Box::new(io::stdin().lock()) } else { Box::new(open(file)?) };
     let mut body = Vec::new();
     let limit = MAX_JOB_BYTES as u64 + 1;
     source.take(limit).read_to_end(&mut body).with_context(|| file.display().to_string())?;
@@ -83,9 +80,9 @@ async fn publish(config: &Config, job: &Job, body: &[u8], out: Output) -> Result
 }
 
 async fn post(admin: SocketAddr, body: Vec<u8>, out: Output) -> Result<Exit, Failure> {
-    let (status, answer) = ask(admin, body)
-        .await
-        .with_context(|| format!("no daemon answers at {admin}; start `campaignd run`, or set `url` in [amqp]"))?;
+    let (status, answer) = ask(admin, body).await.with_context(|| {
+        format!("no daemon answers at {admin}; start `campaignd run`, or set `url` in [amqp]")
+    })?;
     let word = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
     if status.is_success() {
         for warning in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {

@@ -7,7 +7,7 @@ use crate::telemetry::logs::without_addresses;
 
 /// The exit codes that scripts may rely on; 64 and 65 are those of `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(super) enum Exit {
     Done = 0,
     /// It did not work, or there is no such thing.
     Failed = 1,
@@ -25,22 +25,22 @@ impl From<Exit> for ExitCode {
 
 /// A command that ended early, and why.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     exit: Exit,
     error: anyhow::Error,
 }
 
 impl Failure {
-    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+    pub(super) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Failure { exit: Exit::Usage, error: error.into() }
     }
 
-    pub fn input(error: impl Into<anyhow::Error>) -> Self {
+    pub(super) fn input(error: impl Into<anyhow::Error>) -> Self {
         Failure { exit: Exit::Input, error: error.into() }
     }
 
     /// Tells the user, and gives the code to exit with.
-    pub fn report(&self) -> Exit {
+    pub(super) fn report(&self) -> Exit {
         for line in chain(&self.error).lines() {
             tell(&format!("error: {line}"));
         }
@@ -67,7 +67,7 @@ fn chain(error: &anyhow::Error) -> String {
 }
 
 /// One line for people on standard error. Arguments and answers may hold addresses: they are masked.
-pub fn tell(line: &str) {
+pub(super) fn tell(line: &str) {
     // Nobody is left to be told where standard error is closed.
     writeln!(std::io::stderr(), "{}", without_addresses(line)).unwrap_or_default();
 }

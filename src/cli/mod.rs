@@ -17,6 +17,7 @@ mod output;
 mod preview;
 mod records;
 mod rendering;
+mod report;
 mod resolve;
 mod run;
 mod send_test;
@@ -75,6 +76,8 @@ enum Command {
     Contacts(contacts::Command),
     /// List and control campaigns
     Campaigns(campaigns::Arguments),
+    /// A campaign in numbers: funnel, rates, links, hours
+    Report(report::Arguments),
     /// Why a contact did or did not get a campaign: every decision and attempt
     Explain(explain::Arguments),
     /// Show a template's message as a contact would get it
@@ -130,6 +133,7 @@ async fn execute(cli: Cli, out: Output) -> Result<Exit, Failure> {
         Command::Enqueue(arguments) => Box::pin(enqueue::enqueue(config, &arguments, out)).await,
         Command::Contacts(command) => Box::pin(contacts::execute(config, command, out)).await,
         Command::Campaigns(arguments) => campaigns::execute(config, arguments, out).await,
+        Command::Report(arguments) => report::report(config, &arguments, out).await,
         Command::Explain(arguments) => explain::explain(config, &arguments, out).await,
         Command::Preview(arguments) => preview::preview(config, &arguments, out).await,
         Command::SendTest(arguments) => Box::pin(send_test::send_test(config, &arguments, out)).await,

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 /// Where results go. A reader that went away, as `head` does, has seen enough: that is no failure.
 #[derive(Debug, Clone, Copy)]
-pub struct Output {
-    pub json: bool,
+pub(super) struct Output {
+    pub(super) json: bool,
 }
 
 impl Output {
@@ -18,13 +18,17 @@ impl Output {
     ///
     /// # Errors
     /// When standard output does not take it, as on a full disk.
-    pub fn show<T: Serialize + ?Sized>(self, value: &T, text: impl FnOnce() -> String) -> io::Result<()> {
+    pub(super) fn show<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        text: impl FnOnce() -> String,
+    ) -> io::Result<()> {
         if self.json { self.json(value) } else { self.text(&text()) }
     }
 
     /// # Errors
     /// As [`Output::show`].
-    pub fn json<T: Serialize + ?Sized>(self, value: &T) -> io::Result<()> {
+    pub(super) fn json<T: Serialize + ?Sized>(self, value: &T) -> io::Result<()> {
         self.text(&serde_json::to_string_pretty(value)?)
     }
 
@@ -32,7 +36,7 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::show`].
-    pub fn text(self, text: &str) -> io::Result<()> {
+    pub(super) fn text(self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         let written = stdout
@@ -47,7 +51,7 @@ impl Output {
 }
 
 /// Columns under a header, without lines between them.
-pub fn table<R: Into<Row>>(header: impl Into<Row>, rows: impl IntoIterator<Item = R>) -> String {
+pub(super) fn table<R: Into<Row>>(header: impl Into<Row>, rows: impl IntoIterator<Item = R>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header).add_rows(rows);
     let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
@@ -55,16 +59,16 @@ pub fn table<R: Into<Row>>(header: impl Into<Row>, rows: impl IntoIterator<Item 
 }
 
 /// To the second, in UTC.
-pub fn time(at: Timestamp) -> String {
+pub(super) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// [`time`], or `-`.
-pub fn maybe_time(at: Option<Timestamp>) -> String {
+pub(super) fn maybe_time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "-".to_owned(), time)
 }
 
 /// `1 row`, `2 rows`.
-pub fn counted(count: u64, noun: &str) -> String {
+pub(super) fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -66,9 +66,10 @@ fn value(content: &Content) -> Value {
             })),
         }),
         Content::Wechat(wechat) => {
-            let data = wechat.data.iter().map(|(name, field)| {
-                (name.clone(), json!({"value": field.value, "color": field.color}))
-            });
+            let data = wechat
+                .data
+                .iter()
+                .map(|(name, field)| (name.clone(), json!({"value": field.value, "color": field.color})));
             json!({
                 "channel": "wechat", "template_id": wechat.template_id, "url": wechat.url,
                 "data": data.collect::<serde_json::Map<_, _>>(),

@@ -14,14 +14,14 @@ use crate::store::contacts::ContactRecord;
 
 /// # Errors
 /// Everything that is wrong with the configuration; exit code 64.
-pub fn configuration(path: &Path) -> Result<Config, Failure> {
+pub(super) fn configuration(path: &Path) -> Result<Config, Failure> {
     Config::load(path, &config::environment()).map_err(Failure::usage)
 }
 
 /// The store, and where it is as error messages may say it.
-pub struct Session {
-    pub config: Config,
-    pub store: Arc<dyn Store>,
+pub(super) struct Session {
+    pub(super) config: Config,
+    pub(super) store: Arc<dyn Store>,
     place: String,
 }
 
@@ -30,14 +30,14 @@ impl Session {
     ///
     /// # Errors
     /// A wrong configuration, or a store that is away or too old.
-    pub async fn open(path: &Path) -> Result<Session, Failure> {
+    pub(super) async fn open(path: &Path) -> Result<Session, Failure> {
         let session = Session::unchecked(path)?;
         session.store.check().await.with_context(|| session.place.clone())?;
         Ok(session)
     }
 
     /// Asks the store nothing yet: its schema may not exist.
-    pub fn unchecked(path: &Path) -> Result<Session, Failure> {
+    pub(super) fn unchecked(path: &Path) -> Result<Session, Failure> {
         let config = configuration(path)?;
         let store = app::open_store(&config)?;
         let place = place(config.store.url.reveal());
@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// The store's place without its password, as the beginning of an error.
-    pub fn place(&self) -> &str {
+    pub(super) fn place(&self) -> &str {
         &self.place
     }
 
@@ -53,7 +53,7 @@ impl Session {
     ///
     /// # Errors
     /// When there is none, or the store is away.
-    pub async fn contact(&self, id_or_address: &str) -> Result<ContactRecord, Failure> {
+    pub(super) async fn contact(&self, id_or_address: &str) -> Result<ContactRecord, Failure> {
         if let Some(contact) = self.store.contact(id_or_address).await? {
             return Ok(contact);
         }
@@ -70,7 +70,7 @@ impl Session {
 ///
 /// # Errors
 /// When there is none, or its URL is wrong; exit code 64.
-pub fn broker(config: &Config) -> Result<Broker, Failure> {
+pub(super) fn broker(config: &Config) -> Result<Broker, Failure> {
     let Some(amqp) = &config.amqp else {
         return Err(Failure::usage(anyhow!(
             "no RabbitMQ is configured, so there is no dead-letter queue: set `url` under [amqp]"

@@ -78,7 +78,9 @@ impl OnChannel {
             Some(channel) => channel,
             None if text.contains('@') => Channel::Email,
             None if text.trim_start().starts_with('+') => Channel::Sms,
-            None => return Err("neither an e-mail address nor a phone number; --channel says what it is".into()),
+            None => {
+                return Err("neither an e-mail address nor a phone number; --channel says what it is".into());
+            }
         };
         let address = address::canonical(channel, text).map_err(|error| error.to_string())?;
         Ok((channel, address))

@@ -37,7 +37,7 @@ Examples:
 
 A CSV file begins with a header. Known columns: external_id, email, phone, wechat, push, locale, timezone, tags (with
 `;` between); all others become attributes. An empty field changes nothing. A line of NDJSON is a contact as in a job.")]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// CSV or NDJSON
     file: PathBuf,
     /// State that these people agreed to marketing on the addresses in this file; kept as evidence
@@ -114,13 +114,18 @@ async fn store(
         }
         let stored = session.store.upsert_contacts(&batch.contacts, Upsert::Merge, source).await;
         let foreign = stored.with_context(|| {
-            format!("{} rows went in before this; import the file again, they stay as they are", summary.imported)
+            format!(
+                "{} rows went in before this; import the file again, they stay as they are",
+                summary.imported
+            )
         })?;
         for address in &foreign {
             let line = batch.lines.get(address.index).copied().unwrap_or_default();
             let channel = address.channel;
             bar.suspend(|| {
-                tell(&format!("line {line}: the {channel} address belongs to another contact and stays there"));
+                tell(&format!(
+                    "line {line}: the {channel} address belongs to another contact and stays there"
+                ));
             });
         }
         summary.imported += batch.contacts.len() as u64;

@@ -56,9 +56,11 @@ impl Header {
             columns.push(column);
         }
         if !columns.contains(&Column::ExternalId) {
-            return Err("the header has no column `external_id`: the first line names the columns, with commas \
+            return Err(
+                "the header has no column `external_id`: the first line names the columns, with commas \
                         between them"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         Ok(Header(columns))
     }
@@ -108,7 +110,8 @@ fn put(contact: &mut Contact, column: &Column, text: String, consent: Option<Con
 /// `true`, `false` and numbers of JSON's grammar as what they are, everything else as text: `00123` keeps its zeros,
 /// and so does a number that would lose digits.
 fn typed(text: String) -> Value {
-    let plain = text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && !text.ends_with(char::is_whitespace);
+    let plain =
+        text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && !text.ends_with(char::is_whitespace);
     match text.as_str() {
         "true" => Value::Bool(true),
         "false" => Value::Bool(false),
@@ -129,12 +132,11 @@ pub(super) fn from_json(line: &[u8], consent: Option<Consent>) -> Result<Contact
     if has_nul(&value) {
         return Err("has a NUL character, which no store keeps".to_owned());
     }
-    let mut contact: Contact = serde_path_to_error::deserialize(value).map_err(|error| {
-        match error.path().to_string() {
+    let mut contact: Contact =
+        serde_path_to_error::deserialize(value).map_err(|error| match error.path().to_string() {
             root if root == "." => error.into_inner().to_string(),
             path => format!("{path}: {}", error.into_inner()),
-        }
-    })?;
+        })?;
     for address in contact.addresses.iter_mut().flatten() {
         address.consent = address.consent.or(consent);
     }
@@ -183,7 +185,8 @@ mod tests {
 
     #[test]
     fn known_columns_are_what_they_are_and_others_become_attributes() {
-        let header = header("external_id, Email,phone,locale,timezone,tags,City,points,vip,member_no").unwrap();
+        let header =
+            header("external_id, Email,phone,locale,timezone,tags,City,points,vip,member_no").unwrap();
         let row = fields("C-1, Anna@Example.com ,,de-DE,Europe/Berlin,a; b;,Köln,12,true,00123");
         let contact = header.contact(row, Some(Consent::Given)).unwrap();
         let expected = json!({
@@ -244,7 +247,10 @@ mod tests {
             (r#"{"external_id": "a", "tags": [1]}"#, "tags[0]: "),
             (r#"{"external_id": "a", "mail": "x"}"#, "unknown field `mail`"),
             (r#"{"external_id": "a", "attributes": {"a": "\u0000"}}"#, "NUL"),
-            (r#"{"external_id": "", "timezone": "Nowhere"}"#, "external_id: an id has 1 to 200 bytes; timezone: "),
+            (
+                r#"{"external_id": "", "timezone": "Nowhere"}"#,
+                "external_id: an id has 1 to 200 bytes; timezone: ",
+            ),
         ] {
             let problem = from_json(line.as_bytes(), None).unwrap_err();
             assert!(problem.contains(expected), "{line}: {problem}");
