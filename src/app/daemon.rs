@@ -18,6 +18,7 @@ use super::observers::{AmqpObserver, Observers};
 use super::open_store;
 use super::outbox::StoreOutbox;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
+use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology};
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
@@ -266,7 +267,7 @@ impl Daemon {
     }
 
     fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
-        let api = intake::http::router(acceptor, self.observers());
+        let api = admin::router(self.store.clone()).merge(intake::http::router(acceptor, self.observers()));
         let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(on_main_runtime(api));
         serve_on_own_thread(listener, router, &self.parts.admin)
     }

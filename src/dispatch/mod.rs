@@ -21,7 +21,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 pub use campaigns::Campaigns;
-pub use compose::{ComposeError, EmailSender, compose};
+pub use compose::{ComposeError, EmailSender, Labels, compose};
 pub use heart::Heart;
 pub use lane::{Lane, LaneHandle};
 pub use ledger::{Ledger, Ticker, ledger};
