@@ -19,7 +19,7 @@ use super::open_store;
 use super::outbox::StoreOutbox;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
-use crate::amqp::{Broker, EventPublisher, Topology};
+use crate::amqp::{Broker, EventPublisher, Topology, dead};
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
@@ -37,6 +37,8 @@ use crate::track::{EventIntake, Machines, Patience, Rules, Tracker};
 const EVENT_QUEUE: usize = 100_000;
 /// Urgent messages held at once: twice a group.
 const MESSAGES_PREFETCH: u16 = 200;
+/// How often the dead letters are counted.
+const DEAD_LETTERS: Duration = Duration::from_secs(30);
 /// How often readiness asks the store.
 const STORE_CHECK: Duration = Duration::from_secs(2);
 
@@ -141,6 +143,7 @@ impl Daemon {
             self.me,
             self.templates.clone(),
             lanes.clone(),
+            self.metrics.clone(),
         ));
         self.start_amqp(&acceptor)?;
         self.start_public(public);
@@ -217,6 +220,7 @@ impl Daemon {
             intake.run(stop).await;
             Ok::<(), Error>(())
         });
+        self.watch_dead_letters(broker.clone());
         let publisher = EventPublisher {
             broker,
             topology: Topology::default(),
@@ -285,6 +289,25 @@ impl Daemon {
                 tokio::select! {
                     () = part.asked() => {}
                     () = sleep(STORE_CHECK) => {}
+                }
+            }
+            Ok::<(), Error>(())
+        });
+    }
+
+    /// Counts the dead letters now and then; a broker that is away is the intake's matter.
+    fn watch_dead_letters(&self, broker: Broker) {
+        let (metrics, part) = (self.metrics.clone(), self.parts.planning.clone());
+        self.supervisor.spawn("dead letter watch", &self.parts.planning, async move {
+            let topology = Topology::default();
+            while !part.is_asked() {
+                if let Ok(listing) = dead::list(&broker, &topology, 0).await {
+                    let total = i64::from(listing.total);
+                    metrics.dead_letters.with_label_values(&[topology.dead().as_str()]).set(total);
+                }
+                tokio::select! {
+                    () = part.asked() => {}
+                    () = sleep(DEAD_LETTERS) => {}
                 }
             }
             Ok::<(), Error>(())

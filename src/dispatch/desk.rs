@@ -17,7 +17,7 @@ use super::prepared::Prepared;
 use super::{LaneConfig, Limit};
 use crate::backoff::Schedule;
 use crate::lifecycle::Shutdown;
-use crate::model::{CampaignNo, Lane, Outcome};
+use crate::model::{CampaignNo, Channel, Lane, Outcome};
 use crate::telemetry::Metrics;
 
 /// A message that waits longer than this is judged again before it is sent.
@@ -39,6 +39,7 @@ pub(super) enum Note {
 
 #[derive(Debug)]
 pub(super) struct Desk {
+    name: Channel,
     notes: mpsc::Receiver<Note>,
     channel: Limiter,
     accounts: Vec<Counter>,
@@ -86,7 +87,12 @@ impl Desk {
             workers: Vec::new(),
             hungry: hungry.clone(),
         });
+        show_limit(&metrics, "channel", config.channel.as_str(), &config.limit);
+        for account in &config.accounts {
+            show_limit(&metrics, "provider", &account.name, &account.limit);
+        }
         Desk {
+            name: config.channel,
             notes,
             channel: Limiter::new(&config.limit.rates, config.limit.burst),
             accounts: accounts.collect(),
@@ -150,8 +156,10 @@ impl Desk {
                 for counter in &mut self.accounts {
                     if let Some(limit) = accounts.get(&*counter.name) {
                         counter.limiter = Limiter::new(&limit.rates, limit.burst);
+                        show_limit(&self.metrics, "provider", &counter.name, limit);
                     }
                 }
+                show_limit(&self.metrics, "channel", self.name.as_str(), &channel);
             }
         }
     }
@@ -312,4 +320,10 @@ impl Desk {
         }
         self.ledger.record(record).await;
     }
+}
+
+/// 0 stands for no limit.
+fn show_limit(metrics: &Metrics, scope: &str, name: &str, limit: &Limit) {
+    let rate = limit.rates.narrowest().map_or(0.0, crate::model::Rate::per_second);
+    metrics.limiter_limit.with_label_values(&[scope, name]).set(rate);
 }

@@ -153,7 +153,9 @@ impl Stream {
 
     async fn lease(&self) -> Result<Option<Lease>, Error> {
         let stream = [(self.campaign, self.lane)];
+        let timer = self.shared.metrics.store_query_duration.with_label_values(&["lease"]).start_timer();
         let leases = persist(|| self.shared.store.lease(self.shared.me, &stream, 1)).await?;
+        timer.observe_duration();
         Ok(leases.into_iter().next())
     }
 
