@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use campaignd::model::contact::Contact;
 use campaignd::model::job::Job;
-use campaignd::model::{CampaignNo, Channel, DeliveryKey, Lane, Purpose, Reason, State};
+use campaignd::model::{CampaignNo, Channel, DeliveryKey, Event, EventKind, LinkNo, Purpose, Reason, State};
+use campaignd::store::Store;
 use campaignd::store::contacts::Upsert;
 use campaignd::store::dispatching::{Intent, Lease, Member, Recipient, Settled, Tick};
 use campaignd::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
 use campaignd::store::postgres::PgStore;
-use campaignd::store::{Store, planning};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -52,6 +52,12 @@ impl Bed {
             ))
             .await
             .unwrap();
+    }
+
+    /// As if a month had gone by for standing campaigns.
+    pub(crate) async fn new_month(&self) {
+        let sql = "UPDATE campaigns SET month = month - interval '1 month' WHERE standing";
+        self.db.connect().await.batch_execute(sql).await.unwrap();
     }
 
     pub(crate) async fn upsert(&self, contacts: Value) -> Vec<String> {
@@ -260,5 +266,17 @@ pub(crate) fn tallied<const N: usize>(counts: [(&str, i64); N]) -> Tally {
     counts.into_iter().map(|(word, n)| (word.to_owned(), n)).collect()
 }
 
-pub(crate) const PAGE: u32 = planning::BATCH_SIZE;
-pub(crate) const BULK: Lane = Lane::Bulk;
+/// What a person did to a delivery just now; a click goes to the second link.
+pub(crate) fn event(delivery: DeliveryKey, kind: EventKind) -> Event {
+    Event {
+        id: uuid::Uuid::now_v7(),
+        at: Timestamp::now(),
+        kind,
+        delivery,
+        link: (kind == EventKind::Clicked).then_some(LinkNo(1)),
+        machine: None,
+        reason: None,
+        client_ip: Some("192.0.2.1".parse().unwrap()),
+        user_agent: Some("test".into()),
+    }
+}

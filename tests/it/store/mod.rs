@@ -1,7 +1,14 @@
 //! What every store must do, one behaviour a test. A behaviour takes a [`Bed`] and knows no SQL.
 
+mod accepting;
+mod audiences;
 mod bed;
+mod contacts;
+mod exclusions;
+mod leases;
 mod life;
+mod stopping;
+mod ticks;
 
 pub(crate) use bed::Bed;
 
