@@ -13,6 +13,7 @@ pub mod model;
 pub mod plan;
 pub mod provider;
 pub mod render;
+pub mod report;
 pub mod store;
 pub mod telemetry;
 pub mod token;
