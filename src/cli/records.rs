@@ -44,6 +44,9 @@ pub(super) struct Input<R> {
     taken: u64,
 }
 
+/// A line's bytes, or why it cannot be read.
+pub(super) type Line = Result<Vec<u8>, &'static str>;
+
 impl<R: Read> Input<R> {
     /// Begins after a byte order mark, where there is one.
     ///
@@ -98,7 +101,7 @@ impl<R: Read> Input<R> {
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub(super) fn line(&mut self) -> io::Result<Option<(u64, Result<Vec<u8>, &'static str>)>> {
+    pub(super) fn line(&mut self) -> io::Result<Option<(u64, Line)>> {
         loop {
             let line = self.line;
             let end = memchr::memchr(b'\n', self.rest());
