@@ -12,6 +12,9 @@ const CHUNK: usize = 64 * 1024;
 /// A record's fields, or why it is none.
 pub(super) type Fields = Result<Vec<Vec<u8>>, &'static str>;
 
+/// A line without its end, or why it is not read.
+pub(super) type Line = Result<Vec<u8>, &'static str>;
+
 #[derive(Debug)]
 pub(super) struct Record {
     /// From 1.
@@ -98,7 +101,7 @@ impl<R: Read> Input<R> {
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub(super) fn line(&mut self) -> io::Result<Option<(u64, Result<Vec<u8>, &'static str>)>> {
+    pub(super) fn line(&mut self) -> io::Result<Option<(u64, Line)>> {
         loop {
             let line = self.line;
             let end = memchr::memchr(b'\n', self.rest());

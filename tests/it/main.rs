@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 pub mod harness;
 #[cfg(test)]
 mod samples;
