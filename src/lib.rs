@@ -1,5 +1,6 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
+pub mod admin;
 pub mod amqp;
 pub mod app;
 pub mod backoff;
@@ -11,6 +12,7 @@ pub mod http;
 pub mod intake;
 pub mod lifecycle;
 pub mod model;
+pub mod plan;
 pub mod provider;
 pub mod render;
 pub mod report;

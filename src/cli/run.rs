@@ -20,7 +20,8 @@ pub(super) async fn run(path: &Path) -> Result<Exit, Failure> {
         LogFormat::Json => logs::Format::Json,
     };
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| config.log.level.clone());
-    logs::start(format, &level).map_err(Failure::usage)?;
+    // The AMQP client logs whole message bodies, addresses included; what ends a session we log ourselves.
+    logs::start(format, &format!("{level},lapin=off")).map_err(Failure::usage)?;
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }

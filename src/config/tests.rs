@@ -1,3 +1,5 @@
+//! The configuration as users write it, right and wrong.
+
 use super::*;
 use crate::model::{Rate, Rates};
 
@@ -30,7 +32,7 @@ fn the_file_in_the_repository_is_valid_and_says_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml");
     let config = Config::load(&path, &Environment::new()).unwrap();
     assert_eq!(config.templates.dir, path.with_file_name("templates"));
-    assert_eq!(smtp(&config).port, 55025);
+    assert_eq!(smtp(&config).port, 25025);
 
     let least = parse(&format!("{LEAST}[amqp]\nurl = \"amqp://localhost/%2f\"\n[channels.email]\n"));
     let said = |config: &Config| {

@@ -22,8 +22,8 @@ pub trait Planning: Send + Sync {
     /// Settles what a cancelled or expired campaign has not sent. Returns how many deliveries that were.
     async fn settle_stopped(&self) -> Result<u64>;
 
-    /// Closes campaigns of which nothing is planned or sending any more. Returns their ids.
-    async fn finish_campaigns(&self) -> Result<Vec<Finished>>;
+    /// Closes campaigns of which nothing is planned or sending any more; with `publish`, tells the outbox.
+    async fn finish_campaigns(&self, publish: bool) -> Result<Vec<Finished>>;
 
     /// Adds the appended counters to their sums.
     async fn fold_counters(&self) -> Result<u64>;

@@ -3,6 +3,8 @@
 //! Needs `scripts/test`, or `scripts/services up` and `eval "$(scripts/services env)"`.
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod architecture;
 #[cfg(test)]
 mod cli;

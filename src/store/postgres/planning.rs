@@ -12,7 +12,7 @@ use super::judging::{PLAN_PARAMETERS, Plan};
 use super::recipients::{Listed, number_repeats};
 use super::{PgStore, decode, deliveries_table};
 use crate::model::job::Audience;
-use crate::model::{CampaignNo, Channel, Lane, Purpose, Reason, State};
+use crate::model::{CampaignNo, CampaignStatus, Channel, Lane, Purpose, Reason, State};
 use crate::store::planning::{Finished, Page, Planning};
 use crate::store::{Error, Result};
 
@@ -111,7 +111,7 @@ impl Planning for PgStore {
         Ok(settled)
     }
 
-    async fn finish_campaigns(&self) -> Result<Vec<Finished>> {
+    async fn finish_campaigns(&self, publish: bool) -> Result<Vec<Finished>> {
         let client = self.client().await?;
         let rows = client
             .query(
@@ -124,7 +124,7 @@ impl Planning for PgStore {
         drop(client);
         let mut finished = Vec::new();
         for row in rows {
-            finished.extend(self.finish(CampaignNo(row.get(0))).await?);
+            finished.extend(self.finish(CampaignNo(row.get(0)), publish).await?);
         }
         Ok(finished)
     }
@@ -285,7 +285,7 @@ impl PgStore {
     }
 
     /// Closes a campaign after counting its rows against its counters.
-    async fn finish(&self, campaign: CampaignNo) -> Result<Option<Finished>> {
+    async fn finish(&self, campaign: CampaignNo, publish: bool) -> Result<Option<Finished>> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
         let row = transaction
@@ -316,7 +316,52 @@ impl PgStore {
                 &[&campaign.0],
             )
             .await?;
+        if publish {
+            announce(&transaction, campaign).await?;
+        }
         transaction.commit().await?;
         Ok(Some(Finished { id: row.get(0), imbalance: imbalance.get(0) }))
     }
+}
+
+/// Tells the broker that a bulk campaign has ended, and how.
+async fn announce(client: &impl GenericClient, campaign: CampaignNo) -> Result<()> {
+    let row = client
+        .query_one(
+            "SELECT id, channel, standing, cancelled_at IS NOT NULL, finished_at FROM campaigns WHERE number = $1",
+            &[&campaign.0],
+        )
+        .await?;
+    if row.get(2) {
+        return Ok(());
+    }
+    let counts = client
+        .query(
+            &format!(
+                "SELECT state, sum(n)::bigint FROM (
+                     SELECT state, n FROM counters WHERE campaign = $1 AND metric = {METRIC_STATE}
+                     UNION ALL
+                     SELECT state, n FROM counter_deltas WHERE campaign = $1 AND metric = {METRIC_STATE}
+                 ) parts GROUP BY state HAVING sum(n) <> 0"
+            ),
+            &[&campaign.0],
+        )
+        .await?;
+    let mut states = serde_json::Map::new();
+    for count in &counts {
+        states.insert(decode(count.get(0), State::from_code)?.to_string(), count.get::<_, i64>(1).into());
+    }
+    let status = if row.get(3) { CampaignStatus::Cancelled } else { CampaignStatus::Finished };
+    let targeted: i64 = counts.iter().map(|count| count.get::<_, i64>(1)).sum();
+    let payload = serde_json::json!({
+        "id": uuid::Uuid::now_v7(),
+        "event": "campaign.finished",
+        "at": row.get::<_, jiff::Timestamp>(4),
+        "campaign": row.get::<_, String>(0),
+        "channel": decode(row.get(1), Channel::from_code)?,
+        "status": status,
+        "targeted": targeted,
+        "states": states,
+    });
+    super::tracking::enqueue(client, &[("campaign.finished".to_owned(), payload)]).await
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::free_address;
 use super::http::get;
+use super::instance::Instance;
 use super::process::Process;
 use crate::services::broker::TestBroker;
 use crate::services::database::TestDb;
@@ -18,18 +19,47 @@ use crate::services::wait::eventually;
 #[derive(Debug)]
 pub struct Setup {
     dir: TempDir,
-    pub db: TestDb,
-    pub broker: TestBroker,
+    pub store_url: String,
+    /// Empty where jobs come by HTTP alone.
+    pub amqp_url: String,
     pub public: SocketAddr,
     pub admin: SocketAddr,
+    _services: Services,
+}
+
+#[derive(Debug)]
+enum Services {
+    /// A database and a virtual host of the services that all tests share.
+    Shared {
+        _db: TestDb,
+        _broker: Option<TestBroker>,
+    },
+    Own,
 }
 
 impl Setup {
     /// E-mail goes to the SMTP server `relay`; `more` is appended to `config.toml`.
     pub async fn new(relay: SocketAddr, more: &str) -> Setup {
-        let dir = tempfile::tempdir().expect("a temporary folder");
         let (db, broker) = tokio::join!(TestDb::create(), TestBroker::vhost());
-        let setup = Setup { dir, db, broker, public: free_address(), admin: free_address() };
+        let (store_url, amqp_url) = (db.url(), broker.url().to_owned());
+        Setup::with(store_url, amqp_url, Services::Shared { _db: db, _broker: Some(broker) }, relay, more)
+    }
+
+    /// The same without RabbitMQ, which is cheaper: jobs come by HTTP.
+    pub async fn without_broker(relay: SocketAddr, more: &str) -> Setup {
+        let db = TestDb::create().await;
+        Setup::with(db.url(), String::new(), Services::Shared { _db: db, _broker: None }, relay, more)
+    }
+
+    /// The same on services that the test may stop and crash.
+    pub fn on(instance: &Instance, relay: SocketAddr, more: &str) -> Setup {
+        Setup::with(instance.store_url(), instance.amqp_url(), Services::Own, relay, more)
+    }
+
+    fn with(store_url: String, amqp_url: String, services: Services, relay: SocketAddr, more: &str) -> Setup {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (public, admin) = (free_address(), free_address());
+        let setup = Setup { dir, store_url, amqp_url, public, admin, _services: services };
         setup.write("config.toml", &format!("{}{more}", setup.config(relay)));
         fs::create_dir_all(setup.path().join("templates")).expect("a folder");
         setup
@@ -37,14 +67,16 @@ impl Setup {
 
     fn config(&self, relay: SocketAddr) -> String {
         let (public, admin) = (self.public, self.admin);
-        let (store, amqp) = (self.db.url(), self.broker.url());
+        let store = &self.store_url;
+        let amqp = match self.amqp_url.as_str() {
+            "" => String::new(),
+            url => format!("[amqp]\nurl = \"{url}\"\n"),
+        };
         let (host, port) = (relay.ip(), relay.port());
         format!(
             r#"[store]
 url = "{store}"
-[amqp]
-url = "{amqp}"
-[http]
+{amqp}[http]
 public = "{public}"
 admin = "{admin}"
 public_url = "http://{public}"
@@ -73,6 +105,15 @@ from = "Shop <news@example.com>"
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().expect("a file's path")).expect("a folder");
         fs::write(path, contents).expect("a file");
+    }
+
+    /// Adds `lines` below `[section]` of `config.toml`, before those that are there.
+    pub fn configure(&self, section: &str, lines: &str) {
+        let path = self.path().join("config.toml");
+        let config = fs::read_to_string(&path).expect("the configuration");
+        let header = format!("[{section}]\n");
+        assert!(config.contains(&header), "there is no {header}");
+        fs::write(path, config.replacen(&header, &format!("{header}{lines}\n"), 1)).expect("a file");
     }
 
     /// One command of `campaignd` with this configuration, run to its end.
@@ -120,8 +161,8 @@ mod tests {
         let setup = Setup::new(sink.address(), "# more\n").await;
         let config: toml::Table =
             fs::read_to_string(setup.path().join("config.toml")).unwrap().parse().unwrap();
-        assert_eq!(config["store"]["url"].as_str(), Some(setup.db.url().as_str()));
-        assert_eq!(config["amqp"]["url"].as_str(), Some(setup.broker.url()));
+        assert_eq!(config["store"]["url"].as_str(), Some(setup.store_url.as_str()));
+        assert_eq!(config["amqp"]["url"].as_str(), Some(setup.amqp_url.as_str()));
         assert_eq!(config["http"]["public"].as_str(), Some(setup.public.to_string().as_str()));
         assert_eq!(config["providers"]["relay"]["port"].as_integer(), Some(sink.address().port().into()));
     }

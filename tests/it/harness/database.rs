@@ -34,8 +34,8 @@ impl TestDb {
     }
 }
 
-/// The connection's task ends with its client.
-async fn connect(url: &str) -> Client {
+/// A client of any database; its connection's task ends with it.
+pub async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls)
         .await
         .unwrap_or_else(|error| panic!("no PostgreSQL, run scripts/services up: {error}"));

@@ -1,6 +1,5 @@
 //! A whole life: every method of the store once, in the order in which a daemon calls them.
 
-use campaignd::model::event::Event;
 use campaignd::model::{Channel, Control, EventKind, LinkNo, State};
 use campaignd::store::campaigns::Resolution;
 use campaignd::store::contacts::Suppression;
@@ -9,27 +8,12 @@ use campaignd::store::jobs::Acceptance;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::bed::{Bed, all_accepted, intent, key, message, settled, tallied};
+use super::bed::{Bed, all_accepted, event, intent, key, message, settled, tallied};
 use super::on_each_store;
 
 on_each_store!(a_campaign_from_job_to_report, a_message_from_job_to_report, contacts_come_and_go);
 
-fn event(delivery: campaignd::model::DeliveryKey, kind: EventKind) -> Event {
-    Event {
-        id: uuid::Uuid::now_v7(),
-        at: Timestamp::now(),
-        kind,
-        delivery,
-        link: (kind == EventKind::Clicked).then_some(LinkNo(1)),
-        machine: None,
-        reason: None,
-        client_ip: Some("192.0.2.1".parse().unwrap()),
-        user_agent: Some("test".into()),
-    }
-}
-
 async fn a_campaign_from_job_to_report(bed: &Bed) {
-    bed.store.check().await.unwrap();
     bed.people(5).await;
     let number =
         bed.planned("spring", json!({"all": true}), json!({"rate": "500/s", "data": {"a": 1}})).await;
@@ -79,7 +63,7 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
     bed.check_law().await;
     assert_eq!(bed.store.resolve("spring", "P5", true).await.unwrap(), Resolution::Done);
     assert_eq!(bed.tally("spring").await, tallied([("accepted", 5)]));
-    let finished = bed.store.finish_campaigns().await.unwrap();
+    let finished = bed.store.finish_campaigns(false).await.unwrap();
     assert_eq!((finished[0].id.as_str(), finished[0].imbalance), ("spring", 0));
     let delivery = key(&lease, &lease.members[0]);
     assert!(bed.store.sent_at(delivery).await.unwrap().is_some());
@@ -110,8 +94,8 @@ async fn a_message_from_job_to_report(bed: &Bed) {
     bed.people(1).await;
     let job = message("m1", "thanks", json!({"external_id": "P1"}), json!({"data": {"order": 7}}));
     assert_eq!(bed.accept_as(job, Some(me)).await, Acceptance::New { warnings: vec![] });
-    let lease = bed.store.leased_at_acceptance(me, &[]).await.unwrap().pop().unwrap();
-    assert_eq!(bed.store.leased_at_acceptance(me, &[lease.batch]).await.unwrap(), []);
+    let lease = bed.store.leased_at_acceptance(me, Channel::Email).await.unwrap().pop().unwrap();
+    assert_eq!(bed.store.leased_at_acceptance(me, Channel::Email).await.unwrap(), []);
     let granted = bed.intend(me, &lease).await.unwrap();
     assert_eq!(granted[0].own_data.as_ref().unwrap()["order"], 7);
     bed.store.tick(me, &all_accepted(&lease)).await.unwrap();

@@ -1,0 +1,174 @@
+//! Accepting jobs: what needs the configuration or a template is checked here, then the store makes the job durable.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use tracing::{error, warn};
+
+use crate::config::{ChannelConfig, Config, ProviderConfig};
+use crate::dispatch::LaneHandle;
+use crate::intake::{Accept, StoreAway, Verdict};
+use crate::model::job::{InvalidJob, Job, ReadJob};
+use crate::model::{Channel, Purpose};
+use crate::render::Registry;
+use crate::store::Store;
+use crate::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
+use crate::telemetry::Metrics;
+
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    store: Arc<dyn Store>,
+    me: Incarnation,
+    templates: Arc<ArcSwap<Registry>>,
+    templates_dir: PathBuf,
+    channels: BTreeMap<Channel, ChannelConfig>,
+    providers: BTreeMap<String, ProviderConfig>,
+    lanes: Vec<LaneHandle>,
+    metrics: Arc<Metrics>,
+}
+
+impl Acceptor {
+    pub(super) fn new(
+        config: &Config,
+        store: Arc<dyn Store>,
+        me: Incarnation,
+        templates: Arc<ArcSwap<Registry>>,
+        lanes: Vec<LaneHandle>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Acceptor {
+            store,
+            me,
+            templates,
+            templates_dir: config.templates.dir.clone(),
+            channels: config.channels.clone(),
+            providers: config.providers.clone(),
+            lanes,
+            metrics,
+        }
+    }
+
+    /// A submission, or why the configuration or the templates forbid the job.
+    fn submission(&self, read: ReadJob) -> Result<Submission, InvalidJob> {
+        let (template, purpose_forbidden) = match &read.job {
+            Job::Campaign(job) => {
+                self.check_provider(job.channel, job.provider.as_deref())?;
+                (Some(self.pin(&job.template, job.channel)?), self.forbids(job.channel, job.purpose))
+            }
+            Job::Message(job) => {
+                self.check_provider(job.channel, job.provider.as_deref())?;
+                (Some(self.pin(&job.template, job.channel)?), self.forbids(job.channel, job.purpose))
+            }
+            Job::Contacts(_) | Job::Control(_) => (None, false),
+        };
+        Ok(Submission {
+            job: read.job,
+            content_hash: read.content_hash,
+            template,
+            purpose_forbidden,
+            apps: None,
+        })
+    }
+
+    fn check_provider(&self, channel: Channel, provider: Option<&str>) -> Result<(), InvalidJob> {
+        if self.channels.get(&channel).is_none_or(|channel| channel.providers.is_empty()) {
+            let known: Vec<&str> = self.channels.keys().map(|channel| channel.as_str()).collect();
+            let message = format!(
+                "the channel {channel} has no provider in the configuration; configured: {}",
+                known.join(", ")
+            );
+            return Err(InvalidJob::at("$.channel", message));
+        }
+        let Some(name) = provider else { return Ok(()) };
+        match self.providers.get(name) {
+            Some(provider) if provider.channel == channel => Ok(()),
+            Some(provider) => Err(InvalidJob::at(
+                "$.provider",
+                format!("`{name}` is a provider of the channel {}", provider.channel),
+            )),
+            None => Err(InvalidJob::at(
+                "$.provider",
+                format!("there is no provider `{name}` in the configuration"),
+            )),
+        }
+    }
+
+    /// The WeChat template channel carries service messages only, unless its configuration says otherwise.
+    fn forbids(&self, channel: Channel, purpose: Purpose) -> bool {
+        channel == Channel::Wechat
+            && purpose == Purpose::Marketing
+            && self.channels.get(&channel).is_none_or(|config| !config.allow_marketing)
+    }
+
+    fn pin(&self, name: &str, channel: Channel) -> Result<PinnedTemplate, InvalidJob> {
+        let registry = self.templates.load();
+        let Some(template) = registry.get(name) else {
+            let message = format!("there is no template `{name}` in {}", self.templates_dir.display());
+            return Err(InvalidJob::at("$.template", message));
+        };
+        if !template.channels().any(|has| has == channel) {
+            let message = format!("the template `{name}` has no [{channel}] section");
+            return Err(InvalidJob::at("$.template", message));
+        }
+        let source = serde_json::to_value(template.source())
+            .map_err(|error| InvalidJob::at("$.template", format!("`{name}` cannot be kept: {error}")))?;
+        Ok(PinnedTemplate {
+            hash: template.source().hash(),
+            name: name.to_owned(),
+            source,
+            links: template.links().to_vec(),
+        })
+    }
+
+    /// Wakes the lanes whose messages were just leased to this daemon.
+    fn wake(&self, submissions: &[Submission]) {
+        for lane in &self.lanes {
+            let ours = |submission: &Submission| matches!(&submission.job, Job::Message(job) if job.channel == lane.channel);
+            if submissions.iter().any(ours) {
+                lane.accepted();
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Accept for Acceptor {
+    async fn accept(&self, jobs: Vec<ReadJob>) -> Result<Vec<Verdict>, StoreAway> {
+        let mut verdicts = Vec::with_capacity(jobs.len());
+        let mut submissions = Vec::new();
+        for job in jobs {
+            match self.submission(job) {
+                Ok(submission) => {
+                    submissions.push(submission);
+                    verdicts.push(None);
+                }
+                Err(invalid) => verdicts.push(Some(Verdict::Invalid(invalid))),
+            }
+        }
+        let timer = self.metrics.store_query_duration.with_label_values(&["accept"]).start_timer();
+        let acceptances = self.store.accept(&submissions, Some(self.me)).await.map_err(|error| {
+            if error.is_transient() {
+                warn!(error = &error as &dyn std::error::Error, "jobs wait for the store");
+            } else {
+                error!(error = &error as &dyn std::error::Error, "the store refuses jobs; they wait");
+            }
+            StoreAway
+        })?;
+        timer.observe_duration();
+        self.wake(&submissions);
+        let mut acceptances = acceptances.into_iter().map(verdict);
+        Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| acceptances.next())).collect())
+    }
+}
+
+fn verdict(acceptance: Acceptance) -> Verdict {
+    match acceptance {
+        Acceptance::New { warnings } => Verdict::New { warnings },
+        Acceptance::Known => Verdict::Known,
+        Acceptance::Conflict => Verdict::Conflict,
+        Acceptance::Invalid(problem) => Verdict::Invalid(InvalidJob(vec![problem])),
+    }
+}

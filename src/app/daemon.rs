@@ -1,0 +1,396 @@
+//! `campaignd run`, from the store's first answer to the last part drained.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::accept::Acceptor;
+use super::lanes::{account_limit, channel_limit, lanes};
+use super::listeners::{bind, on_main_runtime, serve_on_own_thread};
+use super::observers::{AmqpObserver, Observers};
+use super::open_store;
+use super::outbox::StoreOutbox;
+use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
+use crate::admin;
+use crate::amqp::{Broker, EventPublisher, Topology, dead};
+use crate::config::{self, Config};
+use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
+use crate::http::{Limits, serve};
+use crate::intake::{self, Accept, Intake};
+use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
+use crate::plan::{Housekeeper, Planner};
+use crate::render::Registry;
+use crate::store::jobs::Incarnation;
+use crate::store::{Error, Store};
+use crate::telemetry::{self, Health, Metrics};
+use crate::token::{Key, Keyring};
+use crate::track::{EventIntake, Machines, Patience, Rules, Tracker};
+
+/// Events that may wait in memory while the store is away.
+const EVENT_QUEUE: usize = 100_000;
+/// Urgent messages held at once: twice a group.
+const MESSAGES_PREFETCH: u16 = 200;
+/// How often the dead letters are counted.
+const DEAD_LETTERS: Duration = Duration::from_secs(30);
+/// How often readiness asks the store.
+const STORE_CHECK: Duration = Duration::from_secs(2);
+
+/// One stop a part, in the order in which they drain.
+struct Parts {
+    intake: Shutdown,
+    planning: Shutdown,
+    lanes: Shutdown,
+    tracking: Shutdown,
+    /// Ends by itself once nothing more comes from tracking.
+    events: Shutdown,
+    /// Ends by itself once nothing more comes from the lanes.
+    recorder: Shutdown,
+    heart: Shutdown,
+    publishing: Shutdown,
+    admin: Shutdown,
+}
+
+/// What the parts are built from.
+struct Daemon {
+    config: Config,
+    path: PathBuf,
+    store: Arc<dyn Store>,
+    me: Incarnation,
+    metrics: Arc<Metrics>,
+    health: Health,
+    supervisor: Supervisor,
+    parts: Parts,
+    templates: Arc<ArcSwap<Registry>>,
+    keyring: Arc<Keyring>,
+}
+
+/// Runs until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// When a part cannot be started, dies, or does not drain in time.
+pub async fn run(config: Config, path: PathBuf) -> Result<()> {
+    let mut signals = Signals::install().context("signals")?;
+    let templates = load_templates(&config)?;
+    let store = open_store(&config)?;
+    tokio::select! {
+        ready = prepare(&*store) => ready?,
+        signal = signals.next() => match signal {
+            Signal::Stop => return Ok(()),
+            Signal::Reload => bail!("a reload came before the store answered"),
+        },
+    }
+    let secrets = store.secrets().await.context("the store's secrets")?;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let me = store.join(name.trim()).await.context("the store")?;
+    let daemon = Daemon {
+        metrics: Arc::new(Metrics::new()?),
+        health: Health::default(),
+        supervisor: Supervisor::new(),
+        parts: Parts::new(),
+        templates: Arc::new(ArcSwap::from_pointee(templates)),
+        keyring: Arc::new(Keyring::new(Key::new(0, &secrets.tracking), Vec::new())),
+        config,
+        path,
+        store,
+        me,
+    };
+    daemon.serve(signals).await
+}
+
+/// Waits for the store, and brings an older schema up to date.
+async fn prepare(store: &dyn Store) -> Result<()> {
+    loop {
+        match store.check().await {
+            Ok(()) => return Ok(()),
+            Err(Error::Schema { found, needed }) if found < needed => {
+                let (from, to) = store.migrate().await.context("the store's schema")?;
+                info!("the store's schema went from version {from} to {to}");
+            }
+            Err(error) if error.is_transient() => {
+                warn!(error = &error as &dyn std::error::Error, "waiting for the store");
+                sleep(STORE_CHECK).await;
+            }
+            Err(error) => return Err(error).context("the store"),
+        }
+    }
+}
+
+fn load_templates(config: &Config) -> Result<Registry> {
+    Registry::load(&config.templates.dir).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow!("{}", lines.join("\n"))
+    })
+}
+
+impl Daemon {
+    async fn serve(mut self, mut signals: Signals) -> Result<()> {
+        let public = bind("http.public", self.config.http.public).await?;
+        let admin = bind("http.admin", self.config.http.admin).await?;
+        let (ledger, ticker) = ledger(self.store.clone(), self.me, self.metrics.clone());
+        self.supervisor.spawn("recorder", &self.parts.recorder, ticker.run());
+        let lanes = self.start_lanes(ledger)?;
+        self.start_planning();
+        let acceptor: Arc<dyn Accept> = Arc::new(Acceptor::new(
+            &self.config,
+            self.store.clone(),
+            self.me,
+            self.templates.clone(),
+            lanes.clone(),
+            self.metrics.clone(),
+        ));
+        self.start_amqp(&acceptor)?;
+        self.start_public(public);
+        self.start_admin(admin, acceptor)?;
+        self.watch_store();
+        info!(version = env!("CARGO_PKG_VERSION"), "campaignd runs");
+        let failure = loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop => break None,
+                    Signal::Reload => self.reload(&lanes).await,
+                },
+                failure = self.supervisor.failure() => break Some(failure),
+            }
+        };
+        drop(lanes);
+        let drained = self.drain(&mut signals).await;
+        match failure {
+            Some(failure) => Err(anyhow!(failure)),
+            None => drained,
+        }
+    }
+
+    fn start_lanes(&self, ledger: Ledger) -> Result<Vec<LaneHandle>> {
+        let (heart, beat) =
+            Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.heart.clone());
+        self.supervisor.spawn("heartbeat", &self.parts.heart, beat);
+        let lane = Lane {
+            store: self.store.clone(),
+            me: self.me,
+            campaigns: Arc::new(Campaigns::new(self.store.clone())),
+            keyring: self.keyring.clone(),
+            public_url: self.config.http.public_url.as_str().into(),
+            ledger,
+            heart,
+            metrics: self.metrics.clone(),
+            shutdown: self.parts.lanes.clone(),
+        };
+        let configs = lanes(&self.config)?;
+        Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
+    }
+
+    fn start_planning(&self) {
+        let part = &self.parts.planning;
+        let planner = Planner::new(self.store.clone(), self.metrics.clone(), part.clone());
+        self.supervisor.spawn("planner", part, planner.run());
+        let housekeeper = Housekeeper {
+            store: self.store.clone(),
+            metrics: self.metrics.clone(),
+            shutdown: part.clone(),
+            publish: self.config.amqp.is_some(),
+        };
+        self.supervisor.spawn("housekeeper", part, housekeeper.run());
+    }
+
+    fn start_amqp(&self, acceptor: &Arc<dyn Accept>) -> Result<()> {
+        let Some(amqp) = &self.config.amqp else { return Ok(()) };
+        let broker = Broker::parse(amqp.url.reveal()).context("amqp.url")?;
+        let link = Arc::new(AmqpObserver {
+            metrics: self.metrics.clone(),
+            component: self.health.component("amqp"),
+        });
+        let intake = Intake {
+            broker: broker.clone(),
+            topology: Topology::default(),
+            jobs_prefetch: amqp.prefetch,
+            messages_prefetch: MESSAGES_PREFETCH,
+            accept: acceptor.clone(),
+            observe: self.observers(),
+            link: link.clone(),
+        };
+        let stop = token_of(&self.parts.intake);
+        self.supervisor.spawn("intake", &self.parts.intake, async {
+            intake.run(stop).await;
+            Ok::<(), Error>(())
+        });
+        self.watch_dead_letters(broker.clone());
+        let publisher = EventPublisher {
+            broker,
+            topology: Topology::default(),
+            outbox: Arc::new(StoreOutbox(self.store.clone())),
+            observe: link,
+        };
+        let stop = token_of(&self.parts.publishing);
+        self.supervisor.spawn("event publisher", &self.parts.publishing, async {
+            publisher.run(stop).await;
+            Ok::<(), Error>(())
+        });
+        Ok(())
+    }
+
+    fn start_public(&self, listener: tokio::net::TcpListener) {
+        let directory = Arc::new(StoreDirectory::new(self.store.clone()));
+        let (recorder, flusher) = event_recorder();
+        let publish = self.config.amqp.is_some();
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        self.supervisor.spawn("event writer", &self.parts.events, async move {
+            write_events(flusher, store, metrics, publish).await;
+            Ok::<(), Error>(())
+        });
+        let tracking = &self.config.tracking;
+        let machines = Machines::new(Rules {
+            within: tracking.machine_within,
+            links_within: tracking.machine_links_within,
+            addresses: tracking.machine_addresses.and_then(|most| usize::try_from(most).ok()),
+        });
+        let (intake, worker) = EventIntake::new(EVENT_QUEUE, machines, directory.clone(), Arc::new(recorder));
+        self.supervisor.spawn("event intake", &self.parts.events, async {
+            worker.await;
+            Ok::<(), Error>(())
+        });
+        let router = crate::track::router(Tracker {
+            tokens: Arc::new(TrackingTokens(self.keyring.clone())),
+            directory,
+            intake,
+            observer: self.observers(),
+            trusted_proxies: self.config.http.trusted_proxies.clone(),
+            patience: Patience::default(),
+        });
+        let part = self.parts.tracking.clone();
+        self.supervisor.spawn("http.public", &self.parts.tracking, async move {
+            serve(listener, router, Limits::default(), part.asked()).await;
+            Ok::<(), Error>(())
+        });
+    }
+
+    fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
+        let api = admin::router(self.store.clone()).merge(intake::http::router(acceptor, self.observers()));
+        let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(on_main_runtime(api));
+        serve_on_own_thread(listener, router, &self.parts.admin)
+    }
+
+    /// Readiness follows the store.
+    fn watch_store(&self) {
+        let (store, part) = (self.store.clone(), self.parts.planning.clone());
+        let component = self.health.component("store");
+        self.supervisor.spawn("store watch", &self.parts.planning, async move {
+            while !part.is_asked() {
+                match store.check().await {
+                    Ok(()) => component.ready(),
+                    Err(error) => component.not_ready(error.to_string()),
+                }
+                tokio::select! {
+                    () = part.asked() => {}
+                    () = sleep(STORE_CHECK) => {}
+                }
+            }
+            Ok::<(), Error>(())
+        });
+    }
+
+    /// Counts the dead letters now and then; a broker that is away is the intake's matter.
+    fn watch_dead_letters(&self, broker: Broker) {
+        let (metrics, part) = (self.metrics.clone(), self.parts.planning.clone());
+        self.supervisor.spawn("dead letter watch", &self.parts.planning, async move {
+            let topology = Topology::default();
+            while !part.is_asked() {
+                if let Ok(listing) = dead::list(&broker, &topology, 0).await {
+                    let total = i64::from(listing.total);
+                    metrics.dead_letters.with_label_values(&[topology.dead().as_str()]).set(total);
+                }
+                tokio::select! {
+                    () = part.asked() => {}
+                    () = sleep(DEAD_LETTERS) => {}
+                }
+            }
+            Ok::<(), Error>(())
+        });
+    }
+
+    fn observers(&self) -> Arc<Observers> {
+        Arc::new(Observers { metrics: self.metrics.clone() })
+    }
+
+    /// SIGHUP: rates and templates are read again; what is wrong stays as it was.
+    async fn reload(&mut self, lanes: &[LaneHandle]) {
+        let config = match Config::load(&self.path, &config::environment()) {
+            Ok(config) => config,
+            Err(problems) => return error!("the reload changed nothing:\n{problems}"),
+        };
+        match load_templates(&config) {
+            Ok(templates) => self.templates.store(Arc::new(templates)),
+            Err(problems) => return error!("the reload changed nothing:\n{problems}"),
+        }
+        for lane in lanes {
+            let Some(settings) = config.channels.get(&lane.channel) else { continue };
+            let accounts =
+                config.providers.values().map(|provider| (provider.name.clone(), account_limit(provider)));
+            lane.change_limits(channel_limit(settings), accounts.collect()).await;
+        }
+        self.metrics.config_reload.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
+        info!("rates and templates were read again");
+    }
+
+    /// Stops taking work, lets what is under way end, hands back the rest; a second signal ends it at once.
+    async fn drain(self, signals: &mut Signals) -> Result<()> {
+        info!("draining");
+        self.health.component("lifecycle").not_ready("draining");
+        let deadline = Instant::now() + self.config.drain;
+        let mut interrupt = pin!(signals.stop());
+        let mut unfinished = None;
+        self.parts.events.ask();
+        self.parts.recorder.ask();
+        for part in self.parts.in_order() {
+            part.ask();
+            if let Err(left) = part.drain(deadline, interrupt.as_mut()).await {
+                warn!("{left}");
+                unfinished.get_or_insert(left);
+            }
+        }
+        if let Some(left) = unfinished {
+            return Err(anyhow!(left));
+        }
+        self.store.leave(self.me).await.context("leaving the store")?;
+        info!("drained");
+        Ok(())
+    }
+}
+
+impl Parts {
+    fn new() -> Self {
+        Parts {
+            intake: Shutdown::new("intake"),
+            planning: Shutdown::new("planning"),
+            lanes: Shutdown::new("lanes"),
+            tracking: Shutdown::new("tracking"),
+            events: Shutdown::new("events"),
+            recorder: Shutdown::new("recorder"),
+            heart: Shutdown::new("heartbeat"),
+            publishing: Shutdown::new("publishing"),
+            admin: Shutdown::new("admin"),
+        }
+    }
+
+    fn in_order(&self) -> [&Shutdown; 9] {
+        let Parts { intake, planning, lanes, tracking, events, recorder, heart, publishing, admin } = self;
+        [intake, planning, lanes, tracking, events, recorder, heart, publishing, admin]
+    }
+}
+
+/// The same stop as a token.
+fn token_of(part: &Shutdown) -> CancellationToken {
+    let token = CancellationToken::new();
+    let (part, cancel) = (part.clone(), token.clone());
+    tokio::spawn(async move {
+        part.asked().await;
+        cancel.cancel();
+    });
+    token
+}

@@ -1,0 +1,86 @@
+//! From the configuration to lanes: accounts with their providers, limits, schedules.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::backoff::Schedule;
+use crate::config::{ChannelConfig, Config, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls};
+use crate::dispatch::{Account, EmailSender, LaneConfig, Limit};
+use crate::model::Channel;
+use crate::provider::smtp::{self, Smtp, SmtpConfig};
+use crate::render::mime::Mailbox;
+
+/// One lane for each channel that has providers.
+pub(super) fn lanes(config: &Config) -> Result<Vec<LaneConfig>> {
+    let with_providers = config.channels.iter().filter(|(_, channel)| !channel.providers.is_empty());
+    with_providers.map(|(channel, settings)| lane(config, *channel, settings)).collect()
+}
+
+fn lane(config: &Config, channel: Channel, settings: &ChannelConfig) -> Result<LaneConfig> {
+    let accounts = config.providers.values().filter(|provider| provider.channel == channel).map(|provider| {
+        let listed = settings.providers.contains(&provider.name);
+        account(provider).map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
+    });
+    Ok(LaneConfig {
+        channel,
+        accounts: accounts.collect::<Result<_>>()?,
+        limit: channel_limit(settings),
+        concurrency: settings.concurrency.get(),
+        unknown_window: settings.unknown_window.get(),
+        retry: Schedule::new(settings.retry.clone()),
+    })
+}
+
+pub(super) fn channel_limit(settings: &ChannelConfig) -> Limit {
+    Limit { rates: settings.rate.clone(), burst: settings.burst }
+}
+
+pub(super) fn account_limit(settings: &ProviderConfig) -> Limit {
+    Limit { rates: settings.rate.clone(), burst: settings.burst }
+}
+
+/// A provider's account; connects to nothing.
+///
+/// # Errors
+/// When its settings cannot work; the message names the key.
+pub fn account(settings: &ProviderConfig) -> Result<Account> {
+    let ProviderKind::Smtp(smtp) = &settings.kind;
+    let provider = Smtp::new(smtp_config(smtp)).with_context(|| format!("providers.{}", settings.name))?;
+    Ok(Account {
+        name: settings.name.as_str().into(),
+        provider: Arc::new(provider),
+        sender: Arc::new(email_sender(&settings.name, smtp)?),
+        weight: Some(settings.weight),
+        limit: account_limit(settings),
+    })
+}
+
+fn smtp_config(settings: &SmtpSettings) -> SmtpConfig {
+    let mut config = SmtpConfig::new(settings.host.clone(), settings.port);
+    config.tls = match settings.tls {
+        Tls::None => smtp::Tls::None,
+        Tls::StartTls => smtp::Tls::StartTls,
+        Tls::Implicit => smtp::Tls::Implicit,
+    };
+    config.ca_file.clone_from(&settings.ca_file);
+    config.username.clone_from(&settings.username);
+    config.password = settings.password.as_ref().map(Secret::reveal).map(str::to_owned);
+    config.helo_name.clone_from(&settings.helo_name);
+    config.max_messages = settings.max_messages.get();
+    config
+}
+
+fn email_sender(name: &str, settings: &SmtpSettings) -> Result<EmailSender> {
+    let mailbox = |key: &str, text: &str| {
+        text.parse::<Mailbox>()
+            .with_context(|| format!("providers.{name}.{key} is no mailbox as `Shop <news@example.com>`"))
+    };
+    Ok(EmailSender {
+        from: mailbox("from", &settings.from)?,
+        reply_to: settings.reply_to.as_deref().map(|text| mailbox("reply_to", text)).transpose()?,
+        return_path: settings.return_path.clone(),
+        list_id: settings.list_id.clone(),
+        unsubscribe_mailto: settings.unsubscribe_mailto.clone(),
+    })
+}

@@ -1,0 +1,28 @@
+//! The store's outbox as the publisher of events reads it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::amqp::{OutEvent, Outbox, OutboxAway};
+use crate::store::Store;
+
+#[derive(Debug)]
+pub(super) struct StoreOutbox(pub(super) Arc<dyn Store>);
+
+#[async_trait]
+impl Outbox for StoreOutbox {
+    async fn take(&self, most: usize) -> Result<Vec<OutEvent>, OutboxAway> {
+        let rows = self.0.outbox(u32::try_from(most).unwrap_or(u32::MAX)).await.map_err(|_| OutboxAway)?;
+        let event = |row: crate::store::tracking::OutboxRow| OutEvent {
+            id: row.number,
+            routing_key: row.routing_key,
+            payload: row.payload.to_string().into(),
+        };
+        Ok(rows.into_iter().map(event).collect())
+    }
+
+    async fn done(&self, ids: &[i64]) -> Result<(), OutboxAway> {
+        self.0.outbox_done(ids).await.map_err(|_| OutboxAway)
+    }
+}

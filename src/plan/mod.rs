@@ -1,0 +1,216 @@
+//! Planning and housekeeping: campaigns become deliveries page by page, stopped ones are settled, ended ones closed.
+//!
+//! The store does the work and keeps two daemons apart; here is only the rhythm.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use crate::lifecycle::Shutdown;
+use crate::model::{CampaignNo, Reason, State};
+use crate::store::planning::Page;
+use crate::store::{Error, Store};
+use crate::telemetry::{Heartbeat, Metrics};
+
+/// How often new work is looked for.
+const POLL: Duration = Duration::from_millis(200);
+/// Contact numbers or list entries that a campaign's first page looks at.
+const FIRST_SPAN: u32 = 10_000;
+const LONGEST_SPAN: u32 = 1_000_000;
+/// A page is meant to hold about this many recipients, so that transactions stay short.
+const PAGE: i64 = 10_000;
+
+/// Plans campaigns, a page of each in turn.
+#[derive(Debug)]
+pub struct Planner {
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    spans: HashMap<CampaignNo, u32>,
+}
+
+impl Planner {
+    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
+        Planner { store, metrics, shutdown, spans: HashMap::new() }
+    }
+
+    /// # Errors
+    /// When the store refuses.
+    pub async fn run(mut self) -> Result<(), Error> {
+        let beat = Heartbeat::new(&self.metrics, "planner");
+        while !self.shutdown.is_asked() {
+            beat.beat();
+            let busy = match self.round().await {
+                Ok(busy) => busy,
+                Err(error) if error.is_transient() => {
+                    warn!(error = &error as &dyn std::error::Error, "planning waits for the store");
+                    false
+                }
+                Err(error) => return Err(error),
+            };
+            if !busy {
+                tokio::select! {
+                    () = self.shutdown.asked() => {}
+                    () = sleep(POLL) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One page of every campaign that is still to be planned. Returns whether there was one.
+    async fn round(&mut self) -> Result<bool, Error> {
+        let campaigns = self.store.campaigns_to_plan().await?;
+        self.spans.retain(|campaign, _| campaigns.contains(campaign));
+        let mut busy = false;
+        for campaign in campaigns {
+            if self.shutdown.is_asked() {
+                return Ok(false);
+            }
+            let span = *self.spans.get(&campaign).unwrap_or(&FIRST_SPAN);
+            let timer = self.metrics.store_query_duration.with_label_values(&["plan"]).start_timer();
+            let page = self.store.plan_page(campaign, span).await?;
+            timer.observe_duration();
+            if let Some(page) = page {
+                busy = true;
+                self.count(&page);
+                self.spans.insert(campaign, next_span(span, page.recipients()));
+            }
+        }
+        Ok(busy)
+    }
+
+    fn count(&self, page: &Page) {
+        for (state, reason, n) in &page.counts {
+            let labels = [page.channel.as_str(), state.as_str(), reason.map_or("", Reason::as_str)];
+            self.metrics.recipients_planned.with_label_values(&labels).inc_by(u64::try_from(*n).unwrap_or(0));
+        }
+    }
+}
+
+/// Sparse ranges are walked in longer steps.
+fn next_span(span: u32, recipients: i64) -> u32 {
+    if recipients < PAGE / 4 {
+        span.saturating_mul(2).min(LONGEST_SPAN)
+    } else if recipients > PAGE {
+        (span / 2).max(1)
+    } else {
+        span
+    }
+}
+
+/// Keeps the ledger's books: stopped campaigns are settled, ended ones closed, counters folded, job ids pruned.
+#[derive(Debug)]
+pub struct Housekeeper {
+    pub store: Arc<dyn Store>,
+    pub metrics: Arc<Metrics>,
+    pub shutdown: Shutdown,
+    /// Whether a campaign's end is told to the broker.
+    pub publish: bool,
+}
+
+/// How often each duty is done.
+const SETTLE: Duration = Duration::from_millis(500);
+const GAUGES: Duration = Duration::from_secs(5);
+const PRUNE: Duration = Duration::from_secs(3_600);
+/// Job ids are remembered for so many days.
+pub const JOB_DAYS: u32 = 90;
+
+impl Housekeeper {
+    /// # Errors
+    /// When the store refuses.
+    pub async fn run(self) -> Result<(), Error> {
+        let beat = Heartbeat::new(&self.metrics, "housekeeper");
+        let (mut gauged, mut pruned) = (None::<Instant>, None::<Instant>);
+        while !self.shutdown.is_asked() {
+            beat.beat();
+            let due = |last: Option<Instant>, every| last.is_none_or(|last| last.elapsed() >= every);
+            let (gauges, prune) = (due(gauged, GAUGES), due(pruned, PRUNE));
+            match self.round(gauges, prune).await {
+                Ok(()) => {
+                    gauged = if gauges { Some(Instant::now()) } else { gauged };
+                    pruned = if prune { Some(Instant::now()) } else { pruned };
+                }
+                Err(error) if error.is_transient() => {
+                    warn!(error = &error as &dyn std::error::Error, "housekeeping waits for the store");
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = self.shutdown.asked() => {}
+                () = sleep(SETTLE) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn round(&self, gauges: bool, prune: bool) -> Result<(), Error> {
+        self.store.settle_stopped().await?;
+        for finished in self.store.finish_campaigns(self.publish).await? {
+            self.metrics.ledger_imbalance.add(finished.imbalance);
+            if finished.imbalance == 0 {
+                info!(campaign = finished.id, "the campaign is finished and its ledger balances");
+            } else {
+                error!(
+                    campaign = finished.id,
+                    finished.imbalance, "the ledger does not balance: please report this"
+                );
+            }
+        }
+        self.store.fold_counters().await?;
+        if gauges {
+            self.set_gauges().await?;
+        }
+        if prune {
+            self.store.prune_jobs(JOB_DAYS).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_gauges(&self) -> Result<(), Error> {
+        self.metrics.backlog.reset();
+        self.metrics.oldest_due.reset();
+        for backlog in self.store.backlog().await? {
+            let (channel, lane) = (backlog.channel.as_str(), backlog.lane.as_str());
+            let labels = [channel, lane, State::Planned.as_str()];
+            self.metrics.backlog.with_label_values(&labels).set(backlog.waiting);
+            let due = backlog.oldest_due.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3);
+            self.metrics.oldest_due.with_label_values(&[lane, channel]).set(due);
+        }
+        let totals = self.store.totals().await?;
+        self.metrics.campaigns.reset();
+        for (status, n) in totals.campaigns {
+            self.metrics.campaigns.with_label_values(&[status.as_str()]).set(n);
+        }
+        self.metrics.unknown_deliveries.reset();
+        for (channel, n) in totals.unknown {
+            self.metrics.unknown_deliveries.with_label_values(&[channel.as_str()]).set(n);
+        }
+        let pool = self.store.pool();
+        let set = |state, n| {
+            self.metrics
+                .store_pool_connections
+                .with_label_values(&[state])
+                .set(i64::try_from(n).unwrap_or(i64::MAX));
+        };
+        set("idle", pool.idle);
+        set("used", pool.in_use);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_grow_over_sparse_ranges_and_shrink_over_dense_ones() {
+        assert_eq!(next_span(10_000, 100), 20_000);
+        assert_eq!(next_span(LONGEST_SPAN, 0), LONGEST_SPAN);
+        assert_eq!(next_span(40_000, 40_000), 20_000);
+        assert_eq!(next_span(10_000, 9_000), 10_000);
+    }
+}
