@@ -90,11 +90,10 @@ pub(super) async fn import(config: &Path, arguments: &Arguments, out: Output) ->
     let summary = summary?;
     reading.await??;
     out.show(&summary, || {
+        let Summary { skipped, addresses_kept_elsewhere: kept, .. } = summary;
         format!(
-            "{} imported, {} skipped, {} stayed with other contacts",
-            counted(summary.imported, "row"),
-            summary.skipped,
-            counted(summary.addresses_kept_elsewhere, "address").replace("addresss", "addresses"),
+            "{} imported, {skipped} skipped; addresses that stay with other contacts: {kept}",
+            counted(summary.imported, "row")
         )
     })?;
     Ok(if summary.skipped > 0 { Exit::Input } else { Exit::Done })

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::routing::post;
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::{Shell, sample};
@@ -22,8 +23,11 @@ async fn a_job_goes_to_the_queue_of_its_type() {
         let answer = shell.json(&["enqueue", &sample(&format!("jobs/{file}"))]).await;
         assert_eq!((&answer["queue"], &answer["result"]), (&json!(queue), &json!("queued")));
         let channel = broker.connect().await.create_channel().await.unwrap();
-        let message = channel.basic_get(queue.into(), Default::default()).await.unwrap().unwrap();
-        let body: Value = serde_json::from_slice(&message.delivery.data).unwrap();
+        let mut consumer = channel
+            .basic_consume(queue.into(), "test".into(), Default::default(), Default::default())
+            .await
+            .unwrap();
+        let body: Value = serde_json::from_slice(&consumer.next().await.unwrap().unwrap().data).unwrap();
         assert_eq!(body["id"], answer["id"]);
     }
 }
