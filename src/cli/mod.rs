@@ -171,4 +171,19 @@ mod tests {
             assert!(help.contains("Example"), "{}: no example", command.get_name());
         }
     }
+    #[test]
+    fn every_command_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+        let docs = std::fs::read_to_string(path).unwrap();
+        let mut unmentioned = Vec::new();
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let inner = command.get_subcommands().map(|inner| format!("{name} {}", inner.get_name()));
+            unmentioned.extend(std::iter::once(name.to_owned()).chain(inner).filter(|words| {
+                // What a command does where it is named alone needs no line of its own.
+                words != "campaigns list" && !docs.contains(&format!("campaignd {words}"))
+            }));
+        }
+        assert_eq!(unmentioned, Vec::<String>::new());
+    }
 }

@@ -35,8 +35,9 @@ Examples:
   campaignd contacts import people.csv --consent
   campaignd contacts import people.ndjson
 
-A CSV file begins with a header. Known columns: external_id, email, phone, wechat, push, locale, timezone, tags (with
-`;` between); all others become attributes. An empty field changes nothing. A line of NDJSON is a contact as in a job.")]
+A CSV file begins with a header. Known columns: external_id, email, phone, wechat, push, locale, timezone, \
+tags (with `;` between); all others become attributes. An empty field changes nothing. A line of NDJSON is \
+a contact as in a job.")]
 pub(in crate::cli) struct Arguments {
     /// CSV or NDJSON
     file: PathBuf,
