@@ -1,8 +1,8 @@
 //! The admin HTTP API: campaigns, their reports and deliveries, contacts, and the document that describes it all.
 //!
 //! Reads and writes the store and nothing else, so whatever is answered is durable. Every error is a problem (RFC 9457)
-//! that says what to do; none, and no line of the log, carries an address, an attribute or an inner error's words about
-//! rows. Who may ask is decided before these routes, by the listener.
+//! that says what to do and quotes nothing but the request; no line of the log carries an address or an attribute. Who
+//! may ask is decided before these routes, by the listener.
 
 mod campaigns;
 mod contacts;

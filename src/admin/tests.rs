@@ -123,6 +123,16 @@ fn operations_are_named_once_and_answer_something() {
     assert_eq!(document["components"]["schemas"]["ContactBody"]["required"], json!([]));
 }
 
+#[test]
+fn the_manual_names_every_operation() {
+    let manual = include_str!("../../docs/http.md");
+    for (path, method, operation) in operations(&openapi::document()) {
+        let name =
+            if operation["tags"] == json!(["admin"]) { format!("`{method} {path}") } else { path.into() };
+        assert!(manual.contains(&name), "docs/http.md does not name {name}");
+    }
+}
+
 #[tokio::test]
 async fn the_document_is_served() {
     let response = ask("GET", "/openapi.json", "").await;
@@ -157,6 +167,7 @@ async fn parameters_are_checked() {
         ("campaigns/spring?verbose=1", "verbose"),
         ("campaigns/spring/report?a=b", "`a`"),
         ("campaigns/spring/deliveries?state=lost", "delivered"),
+        ("campaigns/spring/deliveries?state=sending", "`planned`"),
         ("campaigns/spring/deliveries?cursor=x", "next_cursor"),
         ("contacts/C-1/timeline?limit=0", "1 to 1000"),
         ("contacts/C%00", "control characters"),

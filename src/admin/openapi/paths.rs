@@ -87,7 +87,7 @@ fn campaigns() -> Map<String, Value> {
 fn deliveries() -> Map<String, Value> {
     let mut page = operation("admin", "listDeliveries", "The campaign's ledger, page by page");
     page["parameters"] = json!([
-        query("state", &schema("State")),
+        query("state", &json!({"allOf": [schema("State")], "description": "`planned` lists `sending` too"})),
         limit(deliveries::DEFAULT_LIMIT),
         query("cursor", &json!({"type": "string", "description": "`next_cursor` of the page before"})),
     ]);

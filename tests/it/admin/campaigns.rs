@@ -194,6 +194,10 @@ async fn one_contact_is_explained() {
         (&one["events"][0]["kind"], &one["events"][0]["machine"]),
         (&json!("clicked"), &json!("known_agent"))
     );
+    let timeline = api.read("/v1/contacts/P1/timeline").await;
+    let clicked =
+        timeline["timeline"].as_array().unwrap().iter().find(|entry| entry["type"] == "event").unwrap();
+    assert_eq!((&clicked["kind"], &clicked["machine"]), (&json!("clicked"), &json!(true)));
     let gone = api.read("/v1/campaigns/spring/deliveries/gone").await;
     assert_eq!(gone["deliveries"][0]["reason"], "unknown_contact");
     let missed = api.get("/v1/campaigns/spring/deliveries/P9").await;
