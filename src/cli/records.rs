@@ -47,9 +47,6 @@ pub(super) struct Input<R> {
     taken: u64,
 }
 
-/// A line's bytes, or why it cannot be read.
-pub(super) type Line = Result<Vec<u8>, &'static str>;
-
 impl<R: Read> Input<R> {
     /// Begins after a byte order mark, where there is one.
     ///
