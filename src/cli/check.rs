@@ -8,6 +8,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure, tell};
 use super::output::{Output, counted};
 use super::warn;
+use crate::amqp::Broker;
 use crate::app;
 use crate::config::{self, Config};
 use crate::render::Registry;
@@ -49,6 +50,9 @@ pub(super) fn examine(path: &Path) -> Checked {
                 if let Err(error) = app::account(provider) {
                     checked.problems.push(format!("{}: providers.{name}: {error:#}", path.display()));
                 }
+            }
+            if let Some(Err(error)) = config.amqp.as_ref().map(|amqp| Broker::parse(amqp.url.reveal())) {
+                checked.problems.push(format!("{}: amqp.url: {error}", path.display()));
             }
             let dir = config.templates.dir.clone();
             checked.config = Some(config);

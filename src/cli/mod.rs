@@ -64,10 +64,13 @@ Exit codes: 0 done, 1 failed or not found, 64 bad configuration or arguments, 65
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon until SIGTERM or SIGINT; SIGHUP reads rates and templates again
+    #[command(after_help = "Example:\n  campaignd --config /etc/campaignd/config.toml run")]
     Run,
     /// Find everything that is wrong with the configuration and the templates; connects to nothing
+    #[command(after_help = "Example:\n  campaignd check && systemctl reload campaignd")]
     Check,
     /// Bring the store's schema up to this version
+    #[command(after_help = "Example:\n  campaignd migrate && campaignd run")]
     Migrate,
     /// Hand in a job, by RabbitMQ where configured, else by HTTP
     Enqueue(enqueue::Arguments),
@@ -93,8 +96,10 @@ enum Command {
     #[command(subcommand)]
     Dead(dead::Command),
     /// Print the JSON Schema of all jobs
+    #[command(after_help = "Example:\n  campaignd schema > job.schema.json")]
     Schema,
     /// Print every metric, what it says and what to alert on
+    #[command(after_help = "Example:\n  campaignd metrics | grep Alert")]
     Metrics,
 }
 
@@ -165,5 +170,20 @@ mod tests {
             let help = command.clone().render_long_help().to_string();
             assert!(help.contains("Example"), "{}: no example", command.get_name());
         }
+    }
+    #[test]
+    fn every_command_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+        let docs = std::fs::read_to_string(path).unwrap();
+        let mut unmentioned = Vec::new();
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let inner = command.get_subcommands().map(|inner| format!("{name} {}", inner.get_name()));
+            unmentioned.extend(std::iter::once(name.to_owned()).chain(inner).filter(|words| {
+                // What a command does where it is named alone needs no line of its own.
+                words != "campaigns list" && !docs.contains(&format!("campaignd {words}"))
+            }));
+        }
+        assert_eq!(unmentioned, Vec::<String>::new());
     }
 }

@@ -11,7 +11,7 @@ use super::output::Output;
 use super::rendering::Subject;
 use super::session::Session;
 use crate::model::Channel;
-use crate::render::{Content, Template};
+use crate::render::Content;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 pub(super) async fn preview(config: &Path, arguments: &Arguments, out: Output) -> Result<Exit, Failure> {
     let session = Session::open(config).await?;
     let template = arguments.subject.template(&session.config)?;
-    let channel = arguments.channel.or_else(|| first(&template)).unwrap_or(Channel::Email);
+    let channel = arguments.channel.or_else(|| template.channels().min()).unwrap_or(Channel::Email);
     let rendered = arguments.subject.render(&session, &template, channel, false).await?;
     if arguments.html {
         let Content::Email(email) = &rendered.content else {
@@ -47,10 +47,6 @@ pub(super) async fn preview(config: &Path, arguments: &Arguments, out: Output) -
         out.show(&value(&rendered.content), || text(&rendered.content))?;
     }
     Ok(Exit::Done)
-}
-
-fn first(template: &Template) -> Option<Channel> {
-    template.channels().min()
 }
 
 fn value(content: &Content) -> Value {

@@ -12,6 +12,9 @@ const CHUNK: usize = 64 * 1024;
 /// A record's fields, or why it is none.
 pub(super) type Fields = Result<Vec<Vec<u8>>, &'static str>;
 
+/// A line without its end, or why it is not read.
+pub(super) type Line = Result<Vec<u8>, &'static str>;
+
 #[derive(Debug)]
 pub(super) struct Record {
     /// From 1.
@@ -43,9 +46,6 @@ pub(super) struct Input<R> {
     line: u64,
     taken: u64,
 }
-
-/// A line's bytes, or why it cannot be read.
-pub(super) type Line = Result<Vec<u8>, &'static str>;
 
 impl<R: Read> Input<R> {
     /// Begins after a byte order mark, where there is one.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::enqueue::open;
 use super::exit::{Exit, Failure, tell};
-use super::output::{Output, counted, table, time};
+use super::output::{Output, table, time};
 use super::records::Input;
 use super::session::Session;
 use crate::model::{Channel, address};
@@ -178,7 +178,7 @@ async fn import(config: &Path, file: &Path, channel: OnChannel, out: Output) -> 
     }
     new += session.store.suppress(&entries).await?;
     out.show(&json!({"new": new, "known": read - new, "skipped": skipped}), || {
-        format!("{}: {new} new, {} known; {skipped} skipped", counted(read, "entry"), read - new)
+        format!("{new} suppressed, {} already were, {skipped} skipped", read - new)
     })?;
     Ok(if skipped == 0 { Exit::Done } else { Exit::Input })
 }

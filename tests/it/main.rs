@@ -7,6 +7,8 @@ mod admin;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 pub mod harness;
 #[cfg(test)]
 mod samples;

@@ -35,8 +35,9 @@ Examples:
   campaignd contacts import people.csv --consent
   campaignd contacts import people.ndjson
 
-A CSV file begins with a header. Known columns: external_id, email, phone, wechat, push, locale, timezone, tags (with
-`;` between); all others become attributes. An empty field changes nothing. A line of NDJSON is a contact as in a job.")]
+A CSV file begins with a header. Known columns: external_id, email, phone, wechat, push, locale, timezone, \
+tags (with `;` between); all others become attributes. An empty field changes nothing. A line of NDJSON is \
+a contact as in a job.")]
 pub(in crate::cli) struct Arguments {
     /// CSV or NDJSON
     file: PathBuf,
@@ -90,11 +91,10 @@ pub(super) async fn import(config: &Path, arguments: &Arguments, out: Output) ->
     let summary = summary?;
     reading.await??;
     out.show(&summary, || {
+        let Summary { skipped, addresses_kept_elsewhere: kept, .. } = summary;
         format!(
-            "{} imported, {} skipped, {} stayed with other contacts",
-            counted(summary.imported, "row"),
-            summary.skipped,
-            counted(summary.addresses_kept_elsewhere, "address").replace("addresss", "addresses"),
+            "{} imported, {skipped} skipped; addresses that stay with other contacts: {kept}",
+            counted(summary.imported, "row")
         )
     })?;
     Ok(if summary.skipped > 0 { Exit::Input } else { Exit::Done })

@@ -129,6 +129,9 @@ fn typed(text: String) -> Value {
 /// Everything that is wrong with it, without its addresses.
 pub(super) fn from_json(line: &[u8], consent: Option<Consent>) -> Result<Contact, String> {
     let value: Value = serde_json::from_slice(line).map_err(|error| format!("is not JSON: {error}"))?;
+    if !value.is_object() {
+        return Err("a contact is a JSON object".to_owned());
+    }
     if has_nul(&value) {
         return Err("has a NUL character, which no store keeps".to_owned());
     }
@@ -243,7 +246,7 @@ mod tests {
         assert_eq!(consents, [Some(Consent::Withdrawn), Some(Consent::Given)]);
         for (line, expected) in [
             ("{", "is not JSON"),
-            ("[]", "invalid type"),
+            ("[\"a\"]", "is a JSON object"),
             (r#"{"external_id": "a", "tags": [1]}"#, "tags[0]: "),
             (r#"{"external_id": "a", "mail": "x"}"#, "unknown field `mail`"),
             (r#"{"external_id": "a", "attributes": {"a": "\u0000"}}"#, "NUL"),

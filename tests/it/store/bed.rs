@@ -33,6 +33,11 @@ impl Bed {
         bed
     }
 
+    /// As `store.url` of the configuration takes it.
+    pub(crate) fn url(&self) -> String {
+        self.db.url()
+    }
+
     /// The same store as another daemon sees it.
     pub(crate) fn another_daemon(&self) -> Arc<dyn Store> {
         Arc::new(PgStore::new(&self.db.url(), 4).unwrap())
