@@ -5,6 +5,10 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
 pub mod harness;
 #[cfg(test)]
 mod samples;
