@@ -9,6 +9,10 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod dashboards;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
 pub mod harness;
 #[cfg(test)]
 mod samples;
