@@ -5,7 +5,7 @@ use deadpool_postgres::GenericClient;
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::Json;
 
-use super::{PgStore, decode};
+use super::{PgStore, cached, decode};
 use crate::model::contact::Problem;
 use crate::model::job::{Audience, CampaignJob, Job};
 use crate::model::{CampaignNo, Channel, Purpose};
@@ -35,12 +35,12 @@ impl Jobs for PgStore {
 
     async fn prune_jobs(&self, days: u32) -> Result<u64> {
         let client = self.client().await?;
-        let pruned = client
-            .execute(
-                "DELETE FROM jobs WHERE accepted_at < now() - make_interval(days => $1)",
-                &[&i32::try_from(days).unwrap_or(i32::MAX)],
-            )
-            .await?;
+        let pruned = cached::execute(
+            &client,
+            "DELETE FROM jobs WHERE accepted_at < now() - make_interval(days => $1)",
+            &[&i32::try_from(days).unwrap_or(i32::MAX)],
+        )
+        .await?;
         Ok(pruned)
     }
 }
@@ -55,19 +55,19 @@ impl PgStore {
         let kind = submission.job.kind();
         let id_hash = &Sha256::digest(submission.job.id().as_bytes())[..16];
         let hash = submission.content_hash.as_slice();
-        let inserted = client
-            .execute(
-                "INSERT INTO jobs (kind, id_hash, content_hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                &[&kind, &id_hash, &hash],
+        let inserted = cached::execute(
+            client,
+            "INSERT INTO jobs (kind, id_hash, content_hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            &[&kind, &id_hash, &hash],
+        )
+        .await?;
+        if inserted == 0 {
+            let row = cached::query_one(
+                client,
+                "SELECT content_hash FROM jobs WHERE kind = $1 AND id_hash = $2",
+                &[&kind, &id_hash],
             )
             .await?;
-        if inserted == 0 {
-            let row = client
-                .query_one(
-                    "SELECT content_hash FROM jobs WHERE kind = $1 AND id_hash = $2",
-                    &[&kind, &id_hash],
-                )
-                .await?;
             let same = row.get::<_, &[u8]>(0) == hash;
             return Ok(if same { Acceptance::Known } else { Acceptance::Conflict });
         }
@@ -94,7 +94,8 @@ impl PgStore {
             },
         };
         if !matches!(acceptance, Acceptance::New { .. }) {
-            client.execute("DELETE FROM jobs WHERE kind = $1 AND id_hash = $2", &[&kind, &id_hash]).await?;
+            cached::execute(client, "DELETE FROM jobs WHERE kind = $1 AND id_hash = $2", &[&kind, &id_hash])
+                .await?;
         }
         Ok(acceptance)
     }
@@ -123,8 +124,7 @@ impl PgStore {
             forbidden: submission.purpose_forbidden,
         });
         let inline = matches!(&job.audience, Audience::Recipients { recipients, .. } if recipients.iter().any(|r| !r.data.is_empty()));
-        let row = client
-            .query_one(
+        let row = cached::query_one(client,
                 "INSERT INTO campaigns (id, name, channel, purpose, lane, provider, template, template_hash, data, audience,
                      rate, burst, track_opens, track_clicks, inline_data, send_at, expires_at)
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING number",
@@ -174,12 +174,12 @@ pub(super) fn pinned(submission: &Submission) -> Result<&PinnedTemplate> {
 
 /// Keeps a template's sources under their hash.
 pub(super) async fn pin(client: &impl GenericClient, template: &PinnedTemplate) -> Result<()> {
-    client
-        .execute(
-            "INSERT INTO templates (hash, name, source) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            &[&template.hash.as_slice(), &template.name, &Json(&template.source)],
-        )
-        .await?;
+    cached::execute(
+        client,
+        "INSERT INTO templates (hash, name, source) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        &[&template.hash.as_slice(), &template.name, &Json(&template.source)],
+    )
+    .await?;
     Ok(())
 }
 
@@ -193,13 +193,12 @@ pub(super) async fn add_links(
         return Ok(());
     }
     let sql = "SELECT count(*) FROM links WHERE campaign = $1 AND url = ANY($2)";
-    let known: i64 = client.query_one(sql, &[&campaign.0, &urls]).await?.get(0);
+    let known: i64 = cached::query_one(client, sql, &[&campaign.0, &urls]).await?.get(0);
     if known == i64::try_from(urls.len()).unwrap_or(i64::MAX) {
         return Ok(());
     }
-    client.execute("SELECT FROM campaigns WHERE number = $1 FOR UPDATE", &[&campaign.0]).await?;
-    client
-        .execute(
+    cached::execute(client, "SELECT FROM campaigns WHERE number = $1 FOR UPDATE", &[&campaign.0]).await?;
+    cached::execute(client,
             "INSERT INTO links (campaign, number, url)
              SELECT $1, (SELECT count(*) FROM links WHERE campaign = $1) + row_number() OVER (ORDER BY n.position) - 1, n.url
              FROM unnest($2::text[]) WITH ORDINALITY AS n (url, position)
@@ -220,7 +219,7 @@ async fn stage(client: &impl GenericClient, campaign: CampaignNo, audience: &Aud
             for chunk in ids.chunks(STAGE_CHUNK) {
                 let none: Vec<Option<&str>> = vec![None; chunk.len()];
                 let data: Vec<Option<Json<()>>> = vec![None; chunk.len()];
-                client.execute(insert, &[&campaign.0, &position, &chunk, &none, &data]).await?;
+                cached::execute(client, insert, &[&campaign.0, &position, &chunk, &none, &data]).await?;
                 position += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
             }
         }
@@ -230,7 +229,7 @@ async fn stage(client: &impl GenericClient, campaign: CampaignNo, audience: &Aud
                 let addresses: Vec<&str> = chunk.iter().map(|entry| entry.address.as_str()).collect();
                 let data: Vec<Option<Json<_>>> =
                     chunk.iter().map(|entry| (!entry.data.is_empty()).then_some(Json(&entry.data))).collect();
-                client.execute(insert, &[&campaign.0, &position, &ids, &addresses, &data]).await?;
+                cached::execute(client, insert, &[&campaign.0, &position, &ids, &addresses, &data]).await?;
                 position += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
             }
         }
@@ -248,7 +247,7 @@ pub(super) struct Existing {
 
 pub(super) async fn existing(client: &impl GenericClient, id: &str) -> Result<Option<Existing>> {
     let sql = "SELECT channel, purpose, standing FROM campaigns WHERE id = $1 LIMIT 1";
-    let Some(row) = client.query_opt(sql, &[&id]).await? else { return Ok(None) };
+    let Some(row) = cached::query_opt(client, sql, &[&id]).await? else { return Ok(None) };
     Ok(Some(Existing {
         channel: decode(row.get(0), Channel::from_code)?,
         purpose: decode(row.get(1), Purpose::from_code)?,

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::Json;
 
-use super::PgStore;
 use super::jobs::{add_links, existing, pin, pinned};
 use super::judging::Plan;
 use super::recipients::Listed;
+use super::{PgStore, cached};
 use crate::model::contact::Problem;
 use crate::model::job::{MessageJob, MessageTo};
 use crate::model::{CampaignNo, Reason, State};
@@ -105,11 +105,10 @@ async fn open_month(
 ) -> Result<(CampaignNo, bool)> {
     let this_month = "SELECT number, cancelled_at IS NOT NULL FROM campaigns
          WHERE id = $1 AND month = date_trunc('month', now() AT TIME ZONE 'UTC')::date";
-    if let Some(row) = client.query_opt(this_month, &[&job.campaign]).await? {
+    if let Some(row) = cached::query_opt(client, this_month, &[&job.campaign]).await? {
         return Ok((CampaignNo(row.get(0)), row.get(1)));
     }
-    client
-        .execute(
+    cached::execute(client,
             "INSERT INTO campaigns (id, month, channel, purpose, lane, provider, template, template_hash, data, rate,
                  track_opens, track_clicks, inline_data, standing, paused, cancelled_at, started_at, planned_at)
              SELECT $1, date_trunc('month', now() AT TIME ZONE 'UTC')::date, $2, $3, $4, $5, $6, $7, '{}', $8, $9, $10,
@@ -130,6 +129,6 @@ async fn open_month(
             ],
         )
         .await?;
-    let row = client.query_one(this_month, &[&job.campaign]).await?;
+    let row = cached::query_one(client, this_month, &[&job.campaign]).await?;
     Ok((CampaignNo(row.get(0)), row.get(1)))
 }
