@@ -1,5 +1,7 @@
 //! Accepting jobs on PostgreSQL: one transaction for a group of them.
 
+use std::collections::{HashMap, HashSet};
+
 use async_trait::async_trait;
 use deadpool_postgres::GenericClient;
 use sha2::{Digest, Sha256};
@@ -25,9 +27,13 @@ impl Jobs for PgStore {
     ) -> Result<Vec<Acceptance>> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
+        if submissions.iter().all(is_message) {
+            // One row at a time: planning each statement anew would cost more than running it.
+            transaction.batch_execute("SET LOCAL plan_cache_mode = force_generic_plan").await?;
+        }
         let mut acceptances = Vec::with_capacity(submissions.len());
-        for submission in submissions {
-            acceptances.push(self.accept_one(&transaction, submission, owner).await?);
+        for run in submissions.chunk_by(|one, next| is_message(one) && is_message(next)) {
+            acceptances.extend(self.accept_run(&transaction, run, owner).await?);
         }
         transaction.commit().await?;
         Ok(acceptances)
@@ -45,35 +51,55 @@ impl Jobs for PgStore {
     }
 }
 
+fn is_message(submission: &Submission) -> bool {
+    matches!(submission.job, Job::Message(_))
+}
+
 impl PgStore {
-    async fn accept_one(
+    /// Accepts one job of any kind, or messages that follow one another.
+    async fn accept_run(
         &self,
         client: &impl GenericClient,
-        submission: &Submission,
+        run: &[Submission],
         owner: Option<Incarnation>,
-    ) -> Result<Acceptance> {
-        let kind = submission.job.kind();
-        let id_hash = &Sha256::digest(submission.job.id().as_bytes())[..16];
-        let hash = submission.content_hash.as_slice();
-        let inserted = cached::execute(
-            client,
-            "INSERT INTO jobs (kind, id_hash, content_hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            &[&kind, &id_hash, &hash],
-        )
-        .await?;
-        if inserted == 0 {
-            let row = cached::query_one(
-                client,
-                "SELECT content_hash FROM jobs WHERE kind = $1 AND id_hash = $2",
-                &[&kind, &id_hash],
-            )
-            .await?;
-            let same = row.get::<_, &[u8]>(0) == hash;
-            return Ok(if same { Acceptance::Known } else { Acceptance::Conflict });
+    ) -> Result<Vec<Acceptance>> {
+        let keys: Vec<Vec<u8>> =
+            run.iter().map(|one| Sha256::digest(one.job.id().as_bytes())[..16].to_vec()).collect();
+        let mut answers = claim(client, run, &keys).await?;
+        let new: Vec<&Submission> =
+            run.iter().zip(&answers).filter(|(_, answer)| answer.is_none()).map(|(one, _)| one).collect();
+        let accepted = match new.as_slice() {
+            [] => Vec::new(),
+            [one] if !is_message(one) => vec![self.accept_one(client, one).await?],
+            messages => self.accept_messages(client, messages, owner).await?,
+        };
+        let places: Vec<usize> = (0..run.len()).filter(|at| answers[*at].is_none()).collect();
+        let mut refused = HashMap::new();
+        for (at, acceptance) in places.into_iter().zip(accepted) {
+            if !matches!(acceptance, Acceptance::New { .. }) {
+                refused.insert(keys[at].clone(), acceptance.clone());
+            }
+            answers[at] = Some(acceptance);
         }
-        let acceptance = match &submission.job {
+        if !refused.is_empty() {
+            let gone: Vec<&Vec<u8>> = refused.keys().collect();
+            let sql = "DELETE FROM jobs WHERE kind = $1 AND id_hash = ANY($2)";
+            cached::execute(client, sql, &[&run[0].job.kind(), &gone]).await?;
+        }
+        // What repeats a refused job is refused, too.
+        let answer = |(answer, key)| refused.get(key).cloned().or(answer);
+        answers
+            .into_iter()
+            .zip(&keys)
+            .map(answer)
+            .map(|answer| answer.ok_or_else(|| Error::Refused("a job was left without an answer".into())))
+            .collect()
+    }
+
+    async fn accept_one(&self, client: &impl GenericClient, submission: &Submission) -> Result<Acceptance> {
+        Ok(match &submission.job {
             Job::Campaign(job) => self.accept_campaign(client, job, submission).await?,
-            Job::Message(job) => self.accept_message(client, job, submission, owner).await?,
+            Job::Message(_) => return Err(Error::Refused("messages are accepted in runs".into())),
             Job::Contacts(job) => {
                 let source = format!("job {}", job.id);
                 let foreign = self.upsert_in(client, &job.upsert, Upsert::Merge, &source).await?;
@@ -92,12 +118,7 @@ impl PgStore {
                     format!("there is no campaign `{}`", job.campaign),
                 )),
             },
-        };
-        if !matches!(acceptance, Acceptance::New { .. }) {
-            cached::execute(client, "DELETE FROM jobs WHERE kind = $1 AND id_hash = $2", &[&kind, &id_hash])
-                .await?;
-        }
-        Ok(acceptance)
+        })
     }
 
     async fn accept_campaign(
@@ -155,6 +176,40 @@ impl PgStore {
         stage(client, campaign, &job.audience).await?;
         Ok(Acceptance::New { warnings: Vec::new() })
     }
+}
+
+/// Takes the ids that are new, in the order of their hashes so that two daemons cannot block each other. `None` for a
+/// job that is new; of repeats within the run the first.
+async fn claim(
+    client: &impl GenericClient,
+    run: &[Submission],
+    keys: &[Vec<u8>],
+) -> Result<Vec<Option<Acceptance>>> {
+    let Some(first) = run.first() else { return Ok(Vec::new()) };
+    let kind = first.job.kind();
+    let hashes: Vec<&[u8]> = run.iter().map(|one| one.content_hash.as_slice()).collect();
+    let inserted = cached::query(
+        client,
+        "INSERT INTO jobs (kind, id_hash, content_hash)
+         SELECT DISTINCT ON (n.id_hash) $1, n.id_hash, n.content_hash
+         FROM unnest($2::bytea[], $3::bytea[]) WITH ORDINALITY AS n (id_hash, content_hash, place)
+         ORDER BY n.id_hash, n.place ON CONFLICT DO NOTHING RETURNING id_hash",
+        &[&kind, &keys, &hashes],
+    )
+    .await?;
+    let mut new: HashSet<Vec<u8>> = inserted.iter().map(|row| row.get(0)).collect();
+    if new.len() == run.len() {
+        return Ok(vec![None; run.len()]);
+    }
+    let sql = "SELECT id_hash, content_hash FROM jobs WHERE kind = $1 AND id_hash = ANY($2)";
+    let rows = cached::query(client, sql, &[&kind, &keys]).await?;
+    let known: HashMap<&[u8], &[u8]> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let answer = |(key, hash): (&Vec<u8>, &[u8])| match known.get(key.as_slice()) {
+        _ if new.remove(key) => None,
+        Some(content) if *content == hash => Some(Acceptance::Known),
+        _ => Some(Acceptance::Conflict),
+    };
+    Ok(keys.iter().zip(hashes).map(answer).collect())
 }
 
 /// What planning needs beside the campaign's columns.

@@ -14,6 +14,7 @@ use crate::store::jobs::Incarnation;
 use crate::store::planning::BATCH_SIZE;
 
 /// What all recipients of one statement share.
+#[derive(PartialEq)]
 pub(super) struct Plan {
     pub(super) campaign: CampaignNo,
     pub(super) channel: Channel,
