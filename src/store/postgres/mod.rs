@@ -1,5 +1,6 @@
 //! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
 
+mod cached;
 mod campaigns;
 mod contacts;
 mod counters;
