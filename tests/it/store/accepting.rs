@@ -99,7 +99,7 @@ async fn messages_of_a_group_go_together(bed: &Bed) {
     assert_eq!(answers[..3], [new(), new(), new()]);
     assert_eq!((path(&answers[3]), path(&answers[7])), ("$.campaign", "$.campaign"));
     assert_eq!(answers[4..7], [new(), Acceptance::Known, Acceptance::Conflict]);
-    let mut leases = bed.store.leased_at_acceptance(me, &[]).await.unwrap();
+    let mut leases = bed.store.leased_at_acceptance(me, campaignd::model::Channel::Email).await.unwrap();
     leases.sort_unstable_by_key(|lease| lease.members.len());
     assert_eq!(leases.iter().map(|lease| lease.members.len()).collect::<Vec<_>>(), [1, 4]);
     assert_eq!(leases[0].options.as_ref().unwrap().provider.as_deref(), Some("relay"));
