@@ -66,6 +66,7 @@ struct Summary {
 /// Some rows in the order of the file.
 #[derive(Debug, Default)]
 struct Batch {
+    mode: Upsert,
     contacts: Vec<Contact>,
     /// The line of each contact.
     lines: Vec<u64>,
@@ -112,7 +113,7 @@ async fn store(
         for (line, problem) in &batch.bad {
             bar.suspend(|| tell(&format!("line {line}: {problem}")));
         }
-        let stored = session.store.upsert_contacts(&batch.contacts, Upsert::Merge, source).await;
+        let stored = session.store.upsert_contacts(&batch.contacts, batch.mode, source).await;
         let foreign = stored.with_context(|| {
             format!(
                 "{} rows went in before this; import the file again, they stay as they are",
@@ -173,6 +174,7 @@ impl Reader {
             Format::Csv => {
                 let header = header(&mut input).with_context(name)?;
                 let header = header.map_err(|problem| Failure::input(anyhow!("{}: {problem}", name())))?;
+                self.batch.mode = Upsert::Rows;
                 self.csv(&mut input, &header)
             }
             Format::Ndjson => self.ndjson(&mut input),
@@ -224,7 +226,7 @@ impl Reader {
     }
 
     fn send(&mut self, position: u64) -> Result<(), Unheard> {
-        let next = Batch { position, ..Batch::default() };
+        let next = Batch { position, mode: self.batch.mode, ..Batch::default() };
         let mut batch = std::mem::replace(&mut self.batch, next);
         batch.position = position;
         self.sender.blocking_send(batch).map_err(|_| Unheard)

@@ -237,16 +237,20 @@ impl<'a> Columns<'a> {
     }
 
     /// Removes addresses that the contacts in `replaced` do not list any more.
-    async fn remove_others(&self, client: &impl GenericClient, replaced: &[i64]) -> Result<()> {
+    async fn remove_others(&self, client: &impl GenericClient, replaced: &[i64], mode: Upsert) -> Result<()> {
         let statement = client
             .prepare_cached(
                 "DELETE FROM addresses a WHERE a.contact = ANY($1) AND NOT EXISTS (
                      SELECT FROM unnest($2::bigint[], $3::smallint[], $4::text[], $5::text[]) AS n (contact, channel, app, address)
-                     WHERE n.contact = a.contact AND n.channel = a.channel AND n.app = a.app AND n.address = a.address)",
+                     WHERE n.contact = a.contact AND n.channel = a.channel AND n.app = a.app AND n.address = a.address)
+                 AND ($6 OR EXISTS (
+                     SELECT FROM unnest($2::bigint[], $3::smallint[]) AS n (contact, channel)
+                     WHERE n.contact = a.contact AND n.channel = a.channel))",
             )
             .await?;
-        let bound: [&(dyn ToSql + Sync); 5] =
-            [&replaced, &self.owners, &self.channels, &self.apps, &self.addresses];
+        let every_channel = mode != Upsert::Rows;
+        let bound: [&(dyn ToSql + Sync); 6] =
+            [&replaced, &self.owners, &self.channels, &self.apps, &self.addresses, &every_channel];
         client.execute(&statement, &bound).await?;
         Ok(())
     }
@@ -346,7 +350,7 @@ async fn write_addresses(
         .collect();
     let mut left: Vec<&AddressRow> = rows.iter().collect();
     if !replaced.is_empty() {
-        Columns::new(&left, written).remove_others(client, &replaced).await?;
+        Columns::new(&left, written).remove_others(client, &replaced, mode).await?;
     }
     let mut foreign = Vec::new();
     while !left.is_empty() {

@@ -73,6 +73,11 @@ impl Bed {
         self.write(contacts, Upsert::Replace).await
     }
 
+    /// As a table's rows are imported.
+    pub(crate) async fn row(&self, contacts: Value) -> Vec<String> {
+        self.write(contacts, Upsert::Rows).await
+    }
+
     /// Returns the ids of contacts that lost an address to its owner.
     async fn write(&self, contacts: Value, mode: Upsert) -> Vec<String> {
         let mut contacts: Vec<Contact> = serde_json::from_value(contacts).unwrap();
