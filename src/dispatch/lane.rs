@@ -13,7 +13,7 @@ use super::campaigns::Campaigns;
 use super::desk::{Desk, Note};
 use super::heart::Heart;
 use super::ledger::Ledger;
-use super::stream::{Shared, Stream};
+use super::stream::{STEP, Shared, Stream};
 use super::worker::{Crew, Reach};
 use super::{LaneConfig, Limit};
 use crate::lifecycle::{Shutdown, Supervisor};
@@ -114,6 +114,7 @@ impl Lane {
             ledger: self.ledger.clone(),
             desk,
             window: Arc::new(Semaphore::new(config.unknown_window)),
+            step: STEP.min(config.unknown_window),
             reachable,
             retry: config.retry.clone(),
             rates: Rates(config.limit.rates.0.iter().copied().chain(accounts).collect()),

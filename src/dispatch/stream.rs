@@ -25,7 +25,7 @@ use crate::telemetry::Metrics;
 use crate::token::Keyring;
 
 /// Messages of one intent, at most.
-const CHUNK: usize = 128;
+pub(super) const STEP: usize = 128;
 /// Rendered messages that may wait at the desk for one stream without a rate.
 const ROOM: usize = 512;
 /// Batches that one stream works on at once, and the most where single messages have a batch each.
@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     pub(super) desk: mpsc::Sender<Note>,
     pub(super) window: Arc<Semaphore>,
+    /// Messages of one intent, at most: what never fits in the window would wait for ever.
+    pub(super) step: usize,
     /// Whether any account can be reached: while none can, nothing is intended.
     pub(super) reachable: watch::Receiver<bool>,
     pub(super) retry: Schedule,
@@ -102,7 +104,7 @@ impl Stream {
                 self.fail(&lease).await;
                 continue;
             };
-            let room = work.room.get_or_init(|| Room::new(&campaign.sending.rate, &self.shared.rates));
+            let room = work.room.get_or_init(|| Room::new(&campaign.sending.rate, &self.shared));
             if self.send(lease, &campaign, room).await.is_err() {
                 work.stopped.store(true, Ordering::Release);
             }
@@ -266,15 +268,15 @@ struct Room {
 }
 
 impl Room {
-    fn new(own: &Rates, lane: &Rates) -> Self {
+    fn new(own: &Rates, shared: &Shared) -> Self {
         let narrowest =
-            [own, lane].into_iter().filter_map(Rates::narrowest).map(|rate| rate.per_second() / 4.0);
+            [own, &shared.rates].into_iter().filter_map(Rates::narrowest).map(|rate| rate.per_second() / 4.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "clamped to a small positive range"
         )]
         let places = narrowest.fold(ROOM as f64, f64::min).clamp(1.0, ROOM as f64) as usize;
-        Room { places: Arc::new(Semaphore::new(places)), step: places.div_ceil(2).min(CHUNK) }
+        Room { places: Arc::new(Semaphore::new(places)), step: places.div_ceil(2).min(shared.step) }
     }
 }
