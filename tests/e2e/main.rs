@@ -3,13 +3,33 @@
 //! Needs `scripts/test`, or `scripts/services up` and `eval "$(scripts/services env)"`.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod broker;
+#[cfg(test)]
+mod control;
+#[cfg(test)]
 pub mod harness;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
+mod permission;
+#[cfg(test)]
 mod rate;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod schedule;
 #[cfg(test)]
 #[path = "../it/harness/mod.rs"]
 pub mod services;
+#[cfg(test)]
+mod templates;
+#[cfg(test)]
+mod tracking;
+#[cfg(test)]
+mod turns;
 #[cfg(test)]
 mod whole_campaign;

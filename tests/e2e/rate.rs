@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::daemon::Setup;
-use crate::harness::mail::{ClockSink, RecordingSink};
+use crate::harness::mail::ClockSink;
 use crate::harness::shop::{Shop, campaign};
 
 const RATE: f64 = 50.0;
@@ -14,14 +13,12 @@ const MAILS: usize = 1_200;
 
 async fn times(answer_after: Duration) -> Vec<f64> {
     let clock = ClockSink::start(answer_after).await;
-    let unused = RecordingSink::start().await;
-    let setup = Setup::without_broker(clock.address(), "").await;
-    let shop = Shop::with(setup, unused).await;
+    let shop = Shop::with_clock(&clock, &[]).await;
     shop.people(MAILS).await;
     shop.submit(campaign("slow", json!({"rate": "50/s"}))).await;
     let fates = shop.books.finished("slow").await;
     assert!(fates.len() == MAILS && fates.values().all(|fate| fate == "accepted"));
-    let times = clock.times();
+    let times: Vec<f64> = clock.arrivals().into_iter().map(|(at, _)| at).collect();
     assert_eq!(times.len(), MAILS);
     times
 }

@@ -36,21 +36,30 @@ impl Books {
         .await;
     }
 
-    /// Waits for the campaign's end and checks the law of the ledger.
+    /// Waits for the campaign's end, as long as it goes on, and checks the law of the ledger.
     pub async fn finished(&self, campaign: &str) -> Fates {
-        self.until(campaign, CampaignStatus::Finished).await;
-        self.settled(campaign).await
+        self.ended(campaign, CampaignStatus::Finished).await
     }
 
     /// The same for a campaign that was cancelled.
     pub async fn cancelled(&self, campaign: &str) -> Fates {
-        eventually(&format!("{campaign}: settled"), async || {
-            let record = self.store.campaign(campaign).await.expect("the store")?;
-            let ended = record.status == CampaignStatus::Cancelled && record.finished_at.is_some();
-            ended.then_some(())
-        })
-        .await;
-        self.settled(campaign).await
+        self.ended(campaign, CampaignStatus::Cancelled).await
+    }
+
+    async fn ended(&self, campaign: &str, status: CampaignStatus) -> Fates {
+        let mut settled = None;
+        loop {
+            let (now, ended) = eventually(&format!("{campaign} goes on"), async || {
+                let record = self.store.campaign(campaign).await.ok()??;
+                let ended = record.status == status && record.finished_at.is_some();
+                (ended || settled != Some(record.settled)).then_some((record.settled, ended))
+            })
+            .await;
+            settled = Some(now);
+            if ended {
+                return self.settled(campaign).await;
+            }
+        }
     }
 
     async fn settled(&self, campaign: &str) -> Fates {

@@ -138,7 +138,19 @@ pub struct Daemon {
 impl Daemon {
     /// Returns when `/readyz` says yes; panics with the log when the daemon ends before.
     pub async fn start(setup: &Setup) -> Daemon {
-        let mut process = Process::start(&mut setup.command(&["run"]), setup.path().join("daemon.log"));
+        let mut daemon = Daemon::begin(setup);
+        daemon.ready(setup).await;
+        daemon
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn begin(setup: &Setup) -> Daemon {
+        let log = setup.path().join("daemon.log");
+        Daemon { process: Process::start(&mut setup.command(&["run"]), log) }
+    }
+
+    pub async fn ready(&mut self, setup: &Setup) {
+        let process = &mut self.process;
         eventually("readiness of the daemon", async || {
             if let Some(status) = process.status() {
                 panic!("the daemon ended with {status} before it was ready; its log:\n{}", process.log());
@@ -146,7 +158,6 @@ impl Daemon {
             get(setup.admin, "/readyz").await.ok().filter(|answer| answer.status().is_success())
         })
         .await;
-        Daemon { process }
     }
 }
 

@@ -129,22 +129,15 @@ impl ClockSink {
         self.address
     }
 
-    /// When each mail came, in order, and whom it was for: seconds after the first.
+    /// When each mail came, in order, and whom it was for: seconds since 1970.
     pub fn arrivals(&self) -> Vec<(f64, String)> {
         let log = self.process.log();
-        let mut arrivals: Vec<(u64, String)> = log
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.split_once(' '))
-            .map(|(at, to)| (at.parse().expect("nanoseconds"), to.to_owned()))
-            .collect();
+        let lines = log.split_inclusive('\n').skip(1).filter_map(|line| line.strip_suffix('\n'));
+        let words = lines.filter_map(|line| line.split_once(' '));
+        let mut arrivals: Vec<(u64, String)> =
+            words.map(|(at, to)| (at.parse().expect("nanoseconds"), to.to_owned())).collect();
         arrivals.sort();
-        let first = arrivals.first().map_or(0, |(at, _)| *at);
-        arrivals.into_iter().map(|(at, to)| ((at - first) as f64 / 1e9, to)).collect()
-    }
-
-    pub fn times(&self) -> Vec<f64> {
-        self.arrivals().into_iter().map(|(at, _)| at).collect()
+        arrivals.into_iter().map(|(at, to)| (at as f64 / 1e9, to)).collect()
     }
 }
 

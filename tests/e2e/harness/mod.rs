@@ -1,6 +1,7 @@
 //! The daemon and its peers as values of a test: started on free ports, stopped and cleaned up when dropped.
 
 pub mod books;
+pub mod consume;
 pub mod daemon;
 pub mod http;
 pub mod instance;

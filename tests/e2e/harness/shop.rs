@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::books::Books;
 use super::daemon::{Daemon, Setup};
 use super::http::{get, post};
-use super::mail::{Mail, RecordingSink};
+use super::mail::{ClockSink, Mail, RecordingSink};
 use crate::services::wait::eventually;
 
 pub const HELLO: &str = "[email]\nsubject = \"Hello {{name}}\"\nhtml = \"email.html.hbs\"\n";
@@ -41,6 +41,15 @@ impl Shop {
         let sink = RecordingSink::start().await;
         let setup = Setup::new(sink.address(), more).await;
         Shop::with(setup, sink).await
+    }
+
+    /// A daemon whose mails arrive at `clock`; the other sink gets none.
+    pub async fn with_clock(clock: &ClockSink, sections: &[(&str, &str)]) -> Shop {
+        let setup = Setup::without_broker(clock.address(), "").await;
+        for (section, lines) in sections {
+            setup.configure(section, lines);
+        }
+        Shop::with(setup, RecordingSink::start().await).await
     }
 
     /// Starts the daemon with the template `hello`.

@@ -3,7 +3,7 @@
 
 Prints `listening HOST:PORT` once it takes connections. A mail is in the file before it is answered with 250.
 Recipients decide their own fate by the beginning of their address: `reject` is refused for good (550), `defer` is
-put off once (451) and then taken.
+put off once (451) and then taken, `busy` is put off every time.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ class Recorder:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("reject"):
             return "550 5.1.1 no such mailbox"
+        if address.startswith("busy"):
+            return "450 4.2.1 busy"
         if address.startswith("defer") and address not in self.deferred:
             self.deferred.add(address)
             return "451 4.7.1 try again later"

@@ -1,0 +1,54 @@
+//! The daemon ends in the middle of a campaign, asked or not: nothing is lost and nothing sent twice.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::harness::daemon::{Daemon, Setup};
+use crate::harness::mail::RecordingSink;
+use crate::harness::shop::{Shop, campaign, mailbox};
+
+const PEOPLE: usize = 1_500;
+const WINDOW: usize = 40;
+
+async fn begun() -> Shop {
+    let sink = RecordingSink::start().await;
+    let setup = Setup::without_broker(sink.address(), "").await;
+    setup.configure("channels.email", &format!("unknown_window = {WINDOW}"));
+    let shop = Shop::with(setup, sink).await;
+    shop.people(PEOPLE).await;
+    shop.submit(campaign("all", json!({}))).await;
+    shop.mails(100).await;
+    shop
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_hands_back_what_it_has() {
+    let mut shop = begun().await;
+    shop.restart().await;
+    assert!(shop.sink.mails().len() < PEOPLE, "it was stopped in the middle");
+    shop.restart().await;
+    let fates = shop.books.finished("all").await;
+    assert!(fates.len() == PEOPLE && fates.values().all(|fate| fate == "accepted"));
+    assert_eq!(shop.reached().len(), PEOPLE);
+}
+
+#[tokio::test]
+async fn killed_it_leaves_only_the_window_in_doubt() {
+    let mut shop = begun().await;
+    shop.daemon.process.sigkill();
+    shop.daemon.process.ended().await;
+    assert!(shop.sink.mails().len() < PEOPLE, "it was killed in the middle");
+    shop.daemon = Daemon::start(&shop.setup).await;
+    let fates = shop.books.finished("all").await;
+    assert_eq!(fates.len(), PEOPLE);
+    let whose = |fate: &str| -> BTreeSet<String> {
+        fates.iter().filter(|(_, is)| *is == fate).map(|(id, _)| mailbox(id)).collect()
+    };
+    let (accepted, doubtful) = (whose("accepted"), whose("unknown/crash"));
+    assert_eq!(accepted.len() + doubtful.len(), PEOPLE, "{:?}", shop.books.tally("all").await);
+    assert!(doubtful.len() <= WINDOW, "{} in doubt", doubtful.len());
+    let reached = shop.reached();
+    assert!(reached.is_superset(&accepted), "whoever counts as accepted has the mail");
+    assert!(reached.difference(&accepted).all(|to| doubtful.contains(to)));
+}
