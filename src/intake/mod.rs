@@ -105,7 +105,7 @@ const UNREADABLE: &str = "unreadable";
 fn conflict(kind: &str) -> InvalidJob {
     InvalidJob::at(
         "$.id",
-        format!("another {kind} job with this id but other content came before; use a new id"),
+        format!("conflict: another {kind} job with this id but other content came before; use a new id"),
     )
 }
 

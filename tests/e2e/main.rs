@@ -5,5 +5,11 @@
 #[cfg(test)]
 pub mod harness;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
+mod rate;
+#[cfg(test)]
 #[path = "../it/harness/mod.rs"]
 pub mod services;
+#[cfg(test)]
+mod whole_campaign;

@@ -3,7 +3,11 @@
 //! Needs `scripts/test`, or `scripts/services up` and `eval "$(scripts/services env)"`.
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod architecture;
+#[cfg(test)]
+mod cli;
 #[cfg(test)]
 mod dashboards;
 #[cfg(test)]

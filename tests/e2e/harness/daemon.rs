@@ -20,6 +20,7 @@ use crate::services::wait::eventually;
 pub struct Setup {
     dir: TempDir,
     pub store_url: String,
+    /// Empty where jobs come by HTTP alone.
     pub amqp_url: String,
     pub public: SocketAddr,
     pub admin: SocketAddr,
@@ -31,7 +32,7 @@ enum Services {
     /// A database and a virtual host of the services that all tests share.
     Shared {
         _db: TestDb,
-        _broker: TestBroker,
+        _broker: Option<TestBroker>,
     },
     Own,
 }
@@ -41,7 +42,13 @@ impl Setup {
     pub async fn new(relay: SocketAddr, more: &str) -> Setup {
         let (db, broker) = tokio::join!(TestDb::create(), TestBroker::vhost());
         let (store_url, amqp_url) = (db.url(), broker.url().to_owned());
-        Setup::with(store_url, amqp_url, Services::Shared { _db: db, _broker: broker }, relay, more)
+        Setup::with(store_url, amqp_url, Services::Shared { _db: db, _broker: Some(broker) }, relay, more)
+    }
+
+    /// The same without RabbitMQ, which is cheaper: jobs come by HTTP.
+    pub async fn without_broker(relay: SocketAddr, more: &str) -> Setup {
+        let db = TestDb::create().await;
+        Setup::with(db.url(), String::new(), Services::Shared { _db: db, _broker: None }, relay, more)
     }
 
     /// The same on services that the test may stop and crash.
@@ -60,14 +67,16 @@ impl Setup {
 
     fn config(&self, relay: SocketAddr) -> String {
         let (public, admin) = (self.public, self.admin);
-        let (store, amqp) = (&self.store_url, &self.amqp_url);
+        let store = &self.store_url;
+        let amqp = match self.amqp_url.as_str() {
+            "" => String::new(),
+            url => format!("[amqp]\nurl = \"{url}\"\n"),
+        };
         let (host, port) = (relay.ip(), relay.port());
         format!(
             r#"[store]
 url = "{store}"
-[amqp]
-url = "{amqp}"
-[http]
+{amqp}[http]
 public = "{public}"
 admin = "{admin}"
 public_url = "http://{public}"
@@ -96,6 +105,15 @@ from = "Shop <news@example.com>"
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().expect("a file's path")).expect("a folder");
         fs::write(path, contents).expect("a file");
+    }
+
+    /// Adds `lines` below `[section]` of `config.toml`, before those that are there.
+    pub fn configure(&self, section: &str, lines: &str) {
+        let path = self.path().join("config.toml");
+        let config = fs::read_to_string(&path).expect("the configuration");
+        let header = format!("[{section}]\n");
+        assert!(config.contains(&header), "there is no {header}");
+        fs::write(path, config.replacen(&header, &format!("{header}{lines}\n"), 1)).expect("a file");
     }
 
     /// One command of `campaignd` with this configuration, run to its end.

@@ -10,15 +10,26 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 pub async fn get(server: SocketAddr, path: &str) -> io::Result<Response<String>> {
-    request(server, Method::GET, path, "").await
+    request(server, Method::GET, path, "", "").await
 }
 
 /// Posts JSON.
 pub async fn post(server: SocketAddr, path: &str, body: &str) -> io::Result<Response<String>> {
-    request(server, Method::POST, path, body).await
+    request(server, Method::POST, path, "application/json", body).await
 }
 
-async fn request(server: SocketAddr, method: Method, path: &str, body: &str) -> io::Result<Response<String>> {
+/// Posts a form, as a mail program that unsubscribes with one click (RFC 8058).
+pub async fn post_form(server: SocketAddr, path: &str, body: &str) -> io::Result<Response<String>> {
+    request(server, Method::POST, path, "application/x-www-form-urlencoded", body).await
+}
+
+async fn request(
+    server: SocketAddr,
+    method: Method,
+    path: &str,
+    content_type: &str,
+    body: &str,
+) -> io::Result<Response<String>> {
     let stream = TcpStream::connect(server).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
@@ -27,7 +38,7 @@ async fn request(server: SocketAddr, method: Method, path: &str, body: &str) -> 
         .method(method)
         .uri(path)
         .header("host", server.to_string())
-        .header("content-type", "application/json")
+        .header("content-type", content_type)
         .body(Full::new(Bytes::from(body.to_owned())))
         .expect("a path that is a URI");
     let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();

@@ -4,7 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Duration;
 
+use mail_parser::MimeHeaders;
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -28,6 +30,9 @@ pub struct Mail {
     /// In their order, names as written.
     pub headers: Vec<(String, String)>,
     pub parts: Vec<Part>,
+    /// What is not as the standards of MIME have it.
+    #[serde(default)]
+    pub defects: Vec<String>,
     /// Bytes of the message as it came.
     pub size: usize,
 }
@@ -44,6 +49,26 @@ impl Mail {
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// Where the links of the HTML lead, in their order.
+    pub fn links(&self) -> Vec<String> {
+        self.quoted("href=\"")
+    }
+
+    /// Where the open pixel lies.
+    pub fn pixel(&self) -> String {
+        self.quoted("<img src=\"").pop().expect("a pixel")
+    }
+
+    fn quoted(&self, before: &str) -> Vec<String> {
+        let html = self.part("text/html").expect("HTML");
+        let rest = html.split(before).skip(1);
+        rest.filter_map(|rest| rest.split_once('"')).map(|(url, _)| url.to_owned()).collect()
+    }
+
+    pub fn message_id(&self) -> String {
+        self.header("message-id").expect("a Message-ID").to_owned()
     }
 
     pub fn part(&self, media_type: &str) -> Option<&str> {
@@ -73,6 +98,53 @@ impl RecordingSink {
     pub fn mails(&self) -> Vec<Mail> {
         let lines = fs::read_to_string(self.dir.path().join("mails")).unwrap_or_default();
         lines.lines().map(|line| serde_json::from_str(line).expect("a line of the sink's")).collect()
+    }
+}
+
+/// `peers/clock_sink.py`, which knows when each mail came.
+#[derive(Debug)]
+pub struct ClockSink {
+    process: Process,
+    _dir: TempDir,
+    address: SocketAddr,
+}
+
+impl ClockSink {
+    /// Mails are answered `answer_after` they came.
+    pub async fn start(answer_after: Duration) -> ClockSink {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/peers/clock_sink.py"));
+        command.arg(answer_after.as_millis().to_string());
+        let mut process = Process::start(&mut command, dir.path().join("log"));
+        let address = eventually("the clock sink's port", async || {
+            assert!(process.status().is_none(), "the clock sink ended: {}", process.log());
+            process.log().lines().next()?.strip_prefix("listening ")?.trim().parse().ok()
+        })
+        .await;
+        ClockSink { process, _dir: dir, address }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// When each mail came, in order, and whom it was for: seconds after the first.
+    pub fn arrivals(&self) -> Vec<(f64, String)> {
+        let log = self.process.log();
+        let mut arrivals: Vec<(u64, String)> = log
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(' '))
+            .map(|(at, to)| (at.parse().expect("nanoseconds"), to.to_owned()))
+            .collect();
+        arrivals.sort();
+        let first = arrivals.first().map_or(0, |(at, _)| *at);
+        arrivals.into_iter().map(|(at, to)| ((at - first) as f64 / 1e9, to)).collect()
+    }
+
+    pub fn times(&self) -> Vec<f64> {
+        self.arrivals().into_iter().map(|(at, _)| at).collect()
     }
 }
 
@@ -114,9 +186,46 @@ impl CountingSink {
         self.address
     }
 
+    /// All mails that have arrived, by whom they are for; call it when none is on its way.
+    pub fn mails(&self) -> Vec<Mail> {
+        let files = fs::read_dir(self.dir.path().join("mails")).expect("the folder of mails");
+        files.map(|file| read_dump(&fs::read(file.expect("a file").path()).expect("a mail"))).collect()
+    }
+
     /// Mails that have begun to arrive.
     pub fn count(&self) -> usize {
         fs::read_dir(self.dir.path().join("mails")).expect("the folder of mails").count()
+    }
+}
+
+/// A mail as `smtp-sink -d` writes it: the envelope in headers of its own, then the message with bare line feeds.
+fn read_dump(dump: &[u8]) -> Mail {
+    let message = mail_parser::MessageParser::default().parse(dump).expect("a mail that can be read");
+    let argument = |name: &str| {
+        let value = message.header_raw(name).expect("smtp-sink's own header").trim();
+        value.trim_start_matches('<').split('>').next().unwrap_or_default().to_owned()
+    };
+    let header = |name: &str| {
+        let value = message.header(name)?.as_text()?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    let parts = message.parts.iter().filter_map(|part| {
+        let media_type = part.content_type()?;
+        let media_type = format!("{}/{}", media_type.ctype(), media_type.subtype()?);
+        Some(Part { media_type, text: part.text_contents()?.to_owned() })
+    });
+    Mail {
+        from: argument("X-Mail-Args"),
+        to: vec![argument("X-Rcpt-Args")],
+        headers: ["Subject", "Message-ID"].into_iter().filter_map(header).collect(),
+        parts: parts.filter(|part| part.media_type.starts_with("text/")).collect(),
+        defects: message
+            .parts
+            .iter()
+            .filter(|part| part.is_encoding_problem)
+            .map(|_| "a part's encoding".to_owned())
+            .collect(),
+        size: dump.len(),
     }
 }
 
@@ -183,5 +292,12 @@ mod tests {
             assert_eq!(send(sink.address(), &["anna@example.org"]).await, "{}");
             assert_eq!(sink.count(), expected);
         }
+        let mails = sink.mails();
+        assert_eq!(
+            (mails[0].from.as_str(), mails[0].to.as_slice()),
+            ("bounce@example.com", &["anna@example.org".to_owned()][..])
+        );
+        assert_eq!(mails[0].header("subject"), Some("Grüße, 你好"));
+        assert_eq!(mails[0].part("text/plain").map(str::trim), Some("Tschüß 👋"));
     }
 }

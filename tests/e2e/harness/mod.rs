@@ -1,11 +1,13 @@
 //! The daemon and its peers as values of a test: started on free ports, stopped and cleaned up when dropped.
 
+pub mod books;
 pub mod daemon;
 pub mod http;
 pub mod instance;
 pub mod mail;
 pub mod process;
 pub mod publish;
+pub mod shop;
 
 use std::net::SocketAddr;
 

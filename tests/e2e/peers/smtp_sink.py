@@ -40,6 +40,7 @@ class Recorder:
                 for part in message.walk()
                 if part.get_content_maintype() == "text"
             ],
+            "defects": [repr(defect) for part in message.walk() for defect in part.defects],
             "size": len(envelope.content),
         }
         print(json.dumps(record, ensure_ascii=False), file=self.file, flush=True)

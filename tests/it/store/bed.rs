@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use campaignd::model::contact::Contact;
 use campaignd::model::job::Job;
-use campaignd::model::{CampaignNo, Channel, DeliveryKey, Lane, Purpose, Reason, State};
+use campaignd::model::{CampaignNo, Channel, DeliveryKey, Event, EventKind, LinkNo, Purpose, Reason, State};
+use campaignd::store::Store;
 use campaignd::store::contacts::Upsert;
 use campaignd::store::dispatching::{Intent, Lease, Member, Recipient, Settled, Tick};
 use campaignd::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
 use campaignd::store::postgres::PgStore;
-use campaignd::store::{Store, planning};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -33,6 +33,11 @@ impl Bed {
         bed
     }
 
+    /// As `store.url` of the configuration takes it.
+    pub(crate) fn url(&self) -> String {
+        self.db.url()
+    }
+
     /// The same store as another daemon sees it.
     pub(crate) fn another_daemon(&self) -> Arc<dyn Store> {
         Arc::new(PgStore::new(&self.db.url(), 4).unwrap())
@@ -52,6 +57,12 @@ impl Bed {
             ))
             .await
             .unwrap();
+    }
+
+    /// As if a month had gone by for standing campaigns.
+    pub(crate) async fn new_month(&self) {
+        let sql = "UPDATE campaigns SET month = month - interval '1 month' WHERE standing";
+        self.db.connect().await.batch_execute(sql).await.unwrap();
     }
 
     pub(crate) async fn upsert(&self, contacts: Value) -> Vec<String> {
@@ -130,6 +141,26 @@ impl Bed {
             assert_eq!(sum - planned, campaign.settled, "settled of {}", campaign.id);
             assert!(counts.sending <= planned, "sending of {}", campaign.id);
         }
+        self.check_batches().await;
+    }
+
+    /// Members at or past a watermark wait in their batch, what waits is in a batch, and a batch that nobody owns has
+    /// no doubtful member.
+    async fn check_batches(&self) {
+        let sql = "
+            WITH members AS (
+                SELECT b.number, b.campaign, b.owner, b.watermark, b.size, n.*
+                FROM batches b, unnest(b.contacts, b.occurrences) WITH ORDINALITY AS n (contact, occurrence, place)),
+            waiting AS (SELECT * FROM members WHERE place > watermark AND place <= size)
+            SELECT (SELECT count(*) FROM waiting w LEFT JOIN deliveries d USING (campaign, contact, occurrence)
+                    WHERE d.state IS DISTINCT FROM 1 OR d.batch <> w.number),
+                   (SELECT count(*) FROM deliveries d LEFT JOIN members m USING (campaign, contact, occurrence)
+                    WHERE d.state = 1 AND (m.number IS NULL OR m.number = d.batch AND m.place > m.size)),
+                   (SELECT count(*) FROM members m JOIN deliveries d USING (campaign, contact, occurrence)
+                    WHERE m.owner IS NULL AND m.place <= m.watermark AND d.state = 1 AND d.batch = m.number)";
+        let row = self.db.connect().await.query_one(sql, &[]).await.unwrap();
+        let broken: [i64; 3] = [row.get(0), row.get(1), row.get(2)];
+        assert_eq!(broken, [0; 3], "settled in wait, waiting nowhere, doubtful without an owner");
     }
 
     /// Leases everything that is due on e-mail.
@@ -260,5 +291,17 @@ pub(crate) fn tallied<const N: usize>(counts: [(&str, i64); N]) -> Tally {
     counts.into_iter().map(|(word, n)| (word.to_owned(), n)).collect()
 }
 
-pub(crate) const PAGE: u32 = planning::BATCH_SIZE;
-pub(crate) const BULK: Lane = Lane::Bulk;
+/// What a person did to a delivery just now; a click goes to the second link.
+pub(crate) fn event(delivery: DeliveryKey, kind: EventKind) -> Event {
+    Event {
+        id: uuid::Uuid::now_v7(),
+        at: Timestamp::now(),
+        kind,
+        delivery,
+        link: (kind == EventKind::Clicked).then_some(LinkNo(1)),
+        machine: None,
+        reason: None,
+        client_ip: Some("192.0.2.1".parse().unwrap()),
+        user_agent: Some("test".into()),
+    }
+}

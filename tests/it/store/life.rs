@@ -1,6 +1,5 @@
 //! A whole life: every method of the store once, in the order in which a daemon calls them.
 
-use campaignd::model::event::Event;
 use campaignd::model::{Channel, Control, EventKind, LinkNo, State};
 use campaignd::store::campaigns::Resolution;
 use campaignd::store::contacts::Suppression;
@@ -9,27 +8,12 @@ use campaignd::store::jobs::Acceptance;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::bed::{Bed, all_accepted, intent, key, message, settled, tallied};
+use super::bed::{Bed, all_accepted, event, intent, key, message, settled, tallied};
 use super::on_each_store;
 
 on_each_store!(a_campaign_from_job_to_report, a_message_from_job_to_report, contacts_come_and_go);
 
-fn event(delivery: campaignd::model::DeliveryKey, kind: EventKind) -> Event {
-    Event {
-        id: uuid::Uuid::now_v7(),
-        at: Timestamp::now(),
-        kind,
-        delivery,
-        link: (kind == EventKind::Clicked).then_some(LinkNo(1)),
-        machine: None,
-        reason: None,
-        client_ip: Some("192.0.2.1".parse().unwrap()),
-        user_agent: Some("test".into()),
-    }
-}
-
 async fn a_campaign_from_job_to_report(bed: &Bed) {
-    bed.store.check().await.unwrap();
     bed.people(5).await;
     let number =
         bed.planned("spring", json!({"all": true}), json!({"rate": "500/s", "data": {"a": 1}})).await;

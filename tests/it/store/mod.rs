@@ -1,7 +1,16 @@
 //! What every store must do, one behaviour a test. A behaviour takes a [`Bed`] and knows no SQL.
 
+mod accepting;
+mod audiences;
 mod bed;
+mod contacts;
+mod events;
+mod exclusions;
+mod leases;
 mod life;
+mod random;
+mod stopping;
+mod ticks;
 
 pub(crate) use bed::Bed;
 
