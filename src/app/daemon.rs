@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
+use axum::middleware::from_fn;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::accept::Acceptor;
 use super::lanes::{account_limit, channel_limit, lanes};
-use super::listeners::{bind, on_main_runtime, serve_on_own_thread};
-use super::observers::{AmqpObserver, Observers};
+use super::listeners::{bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
+use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::open_store;
 use super::outbox::StoreOutbox;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
@@ -213,7 +214,7 @@ impl Daemon {
             messages_prefetch: MESSAGES_PREFETCH,
             accept: acceptor.clone(),
             observe: self.observers(),
-            link: link.clone(),
+            link,
         };
         let stop = token_of(&self.parts.intake);
         self.supervisor.spawn("intake", &self.parts.intake, async {
@@ -225,7 +226,7 @@ impl Daemon {
             broker,
             topology: Topology::default(),
             outbox: Arc::new(StoreOutbox(self.store.clone())),
-            observe: link,
+            observe: Arc::new(PublisherObserver { metrics: self.metrics.clone() }),
         };
         let stop = token_of(&self.parts.publishing);
         self.supervisor.spawn("event publisher", &self.parts.publishing, async {
@@ -272,7 +273,8 @@ impl Daemon {
 
     fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
         let api = admin::router(self.store.clone()).merge(intake::http::router(acceptor, self.observers()));
-        let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(on_main_runtime(api));
+        let api = on_main_runtime(api.layer(from_fn(refuse_strange_sites)));
+        let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(api);
         serve_on_own_thread(listener, router, &self.parts.admin)
     }
 

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
-use axum::response::IntoResponse;
-use hyper::StatusCode;
+use axum::response::{IntoResponse, Response};
+use hyper::{HeaderMap, StatusCode};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::info;
@@ -41,6 +41,23 @@ pub(super) fn on_main_runtime(router: Router) -> Router {
     }))
 }
 
+/// A page on a strange site can make the operator's browser send to a loopback address. A browser says so itself
+/// (Fetch metadata, `Sec-Fetch-Site`; `Origin`, RFC 6454): such requests change nothing.
+pub(super) async fn refuse_strange_sites(request: Request, next: Next) -> Response {
+    if request.method().is_safe() || !is_from_strange_site(request.headers()) {
+        return next.run(request).await;
+    }
+    let detail = "this request comes from another site's page; the admin API takes none of these";
+    Problem::new(StatusCode::FORBIDDEN, detail).into_response()
+}
+
+fn is_from_strange_site(headers: &HeaderMap) -> bool {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let own = header("host").map(|host| format!("http://{host}"));
+    header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"))
+        || header("origin").is_some_and(|origin| own.as_deref() != Some(origin))
+}
+
 /// Serves on a thread of its own until `part` is asked to stop.
 ///
 /// # Errors
@@ -59,4 +76,32 @@ pub(super) fn serve_on_own_thread(listener: TcpListener, router: Router, part: &
         drop(activity);
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strange(headers: &[(&'static str, &str)]) -> bool {
+        let headers = headers.iter().map(|(name, value)| {
+            (
+                hyper::header::HeaderName::from_static(name),
+                value.parse::<hyper::header::HeaderValue>().unwrap(),
+            )
+        });
+        is_from_strange_site(&headers.collect())
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_told_from_programs_and_our_own() {
+        assert!(!strange(&[("host", "127.0.0.1:8081")]));
+        assert!(!strange(&[
+            ("host", "127.0.0.1:8081"),
+            ("origin", "http://127.0.0.1:8081"),
+            ("sec-fetch-site", "same-origin")
+        ]));
+        assert!(strange(&[("host", "127.0.0.1:8081"), ("sec-fetch-site", "cross-site")]));
+        assert!(strange(&[("host", "127.0.0.1:8081"), ("origin", "https://shop.example")]));
+        assert!(strange(&[("origin", "null")]));
+    }
 }

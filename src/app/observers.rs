@@ -30,7 +30,7 @@ impl track::Observer for Observers {
     }
 }
 
-/// The session with RabbitMQ: readiness hangs on it.
+/// The session that takes jobs from RabbitMQ: readiness hangs on it.
 #[derive(Debug)]
 pub(super) struct AmqpObserver {
     pub(super) metrics: Arc<Metrics>,
@@ -46,6 +46,20 @@ impl amqp::Observe for AmqpObserver {
             self.component.not_ready("no session with RabbitMQ");
         }
     }
+
+    fn session_ended(&self, end: SessionEnd) {
+        self.metrics.amqp_sessions.with_label_values(&[end.as_str()]).inc();
+    }
+}
+
+/// The session that publishes events: what it cannot publish stays in the outbox, so readiness does not hang on it.
+#[derive(Debug)]
+pub(super) struct PublisherObserver {
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl amqp::Observe for PublisherObserver {
+    fn connected(&self, _: bool) {}
 
     fn session_ended(&self, end: SessionEnd) {
         self.metrics.amqp_sessions.with_label_values(&[end.as_str()]).inc();

@@ -171,16 +171,16 @@ impl Housekeeper {
     }
 
     async fn set_gauges(&self) -> Result<(), Error> {
+        let (backlogs, totals) = (self.store.backlog().await?, self.store.totals().await?);
         self.metrics.backlog.reset();
         self.metrics.oldest_due.reset();
-        for backlog in self.store.backlog().await? {
+        for backlog in backlogs {
             let (channel, lane) = (backlog.channel.as_str(), backlog.lane.as_str());
             let labels = [channel, lane, State::Planned.as_str()];
             self.metrics.backlog.with_label_values(&labels).set(backlog.waiting);
             let due = backlog.oldest_due.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3);
             self.metrics.oldest_due.with_label_values(&[lane, channel]).set(due);
         }
-        let totals = self.store.totals().await?;
         self.metrics.campaigns.reset();
         for (status, n) in totals.campaigns {
             self.metrics.campaigns.with_label_values(&[status.as_str()]).set(n);

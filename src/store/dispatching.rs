@@ -58,7 +58,7 @@ pub trait Dispatching: Send + Sync {
     /// Takes the leases of a dead incarnation back: doubtful members become `unknown`, the others wait again.
     async fn rescue(&self, dead: Incarnation) -> Result<Rescued>;
 
-    /// Waiting deliveries and the oldest due time by channel and lane, for metrics.
+    /// Waiting deliveries and the oldest due time by channel and lane, paused campaigns apart; for metrics.
     async fn backlog(&self) -> Result<Vec<Backlog>>;
 }
 

@@ -98,22 +98,22 @@ macro_rules! catalogue {
 
 catalogue! {
     jobs_received: IntCounterVec = "campaignd_jobs_received_total" ["type", "result"]
-        "Jobs by type and what became of them: new, known, conflict, invalid, unreadable. Alert on a rise of invalid or unreadable: a producer is broken.";
+        "Jobs by type (unreadable where there is none) and what became of them: accepted, known, conflict, invalid. Alert on a rise of invalid: a producer is broken.";
     settled: IntCounterVec = "campaignd_settled_total" ["result"]
-        "How messages from RabbitMQ were settled: acked, dead_lettered, returned, lost. Alert on a rate of returned or lost that does not end with a reconnect.";
+        "How messages from RabbitMQ were settled: acked, dead_lettered, ack_failed. Alert on a rate of ack_failed that does not end with a reconnect.";
     dead_letters: IntGaugeVec = "campaignd_dead_letters" ["queue"]
         "Messages in the dead-letter queue. Alert above 0: `campaignd dead list` says what is wrong with them.";
     amqp_connected: IntGauge = "campaignd_amqp_connected" []
-        "1 while a session with RabbitMQ consumes. Alert at 0 for 2 minutes: no job comes in by that way.";
+        "1 while a session with RabbitMQ consumes; 0 without [amqp], too. Alert at 0 for 2 minutes: no job comes in by that way.";
     amqp_sessions: IntCounterVec = "campaignd_amqp_sessions_total" ["end"]
-        "Sessions with RabbitMQ that ended, by how: error, cancelled, shutdown. Alert where errors repeat by the minute.";
+        "Sessions with RabbitMQ that ended, by how: not_connected, lost, cancelled, shutdown. Alert where not_connected or lost repeat by the minute.";
 
     recipients_planned: IntCounterVec = "campaignd_recipients_planned_total" ["channel", "state", "reason"]
         "Recipients judged by the planner: planned, or excluded with the first reason that applies. Look here when an audience is smaller than expected.";
     campaigns: IntGaugeVec = "campaignd_campaigns" ["state"]
         "Campaigns by status. Alert where planning does not return to 0: an audience cannot be read.";
     backlog: IntGaugeVec = "campaignd_backlog" ["channel", "lane", "state"]
-        "Deliveries that wait, by lane. Alert where it grows for an hour while the limiter has room: sending is the bottleneck.";
+        "Deliveries that wait, by lane, without those of paused campaigns. Alert where it grows for an hour while the limiter has room: sending is the bottleneck.";
     oldest_due: GaugeVec = "campaignd_oldest_due_timestamp_seconds" ["lane", "channel"]
         "When the oldest delivery that waits for nothing but its turn became due; 0 when none waits. Alert on time() minus this above 30 s for transactional.";
     leases_expired: IntCounter = "campaignd_leases_expired_total" []
@@ -134,7 +134,7 @@ catalogue! {
         "1 while a provider is paused, by why: account_refused, throttled. Alert on account_refused at once: password, balance or a block.";
 
     limiter_limit: GaugeVec = "campaignd_limiter_limit_per_second" ["scope", "name"]
-        "What each limit lets through, throttling included; scope is provider or channel. Compare with the rate of attempts.";
+        "The narrowest configured rate; scope is provider or channel, 0 stands for no limit. Compare with the rate of attempts.";
     limiter_wait: HistogramVec = "campaignd_limiter_wait_seconds" ["scope"]
         {0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0}
         "How long messages waited for a permit, by the scope that held them. Long waits are the limit at work, not a fault.";
@@ -146,7 +146,7 @@ catalogue! {
         "Messages that could not be rendered. Alert on any rise: a template needs data that recipients lack.";
 
     tracking_requests: IntCounterVec = "campaignd_tracking_requests_total" ["kind", "verdict", "code"]
-        "Requests of the public listener: kind open, click, unsubscribe; verdict human, machine, bad_token; the HTTP code. Alert on 5xx over 0.05 %.";
+        "Requests of the public listener: kind open, click, unsubscribe_page, unsubscribe; verdict human, a machine rule, asked, queued, dropped, forged, unknown_link, unavailable, refused; the HTTP code. Alert on 5xx over 0.05 % and on any dropped.";
     tracking_request_duration: Histogram = "campaignd_tracking_request_duration_seconds" []
         {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0}
         "Time to answer a request of the public listener. Alert where over 0.05 % take longer than 0.1 s: people wait for their link.";

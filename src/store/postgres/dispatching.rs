@@ -142,8 +142,9 @@ impl Dispatching for PgStore {
         let client = self.client().await?;
         let rows = client
             .query(
-                "SELECT channel, lane, coalesce(sum(size - watermark), 0)::bigint, min(due_at) FILTER (WHERE size > watermark)
-                 FROM batches GROUP BY channel, lane",
+                "SELECT b.channel, b.lane, coalesce(sum(b.size - b.watermark), 0)::bigint, min(b.due_at) FILTER (WHERE b.size > b.watermark)
+                 FROM batches b JOIN campaigns k ON k.number = b.campaign
+                 WHERE NOT k.paused AND k.cancelled_at IS NULL GROUP BY b.channel, b.lane",
                 &[],
             )
             .await?;

@@ -215,6 +215,7 @@ async fn write_outbox(
     events: &[&Event],
     contexts: &HashMap<DeliveryKey, Context>,
 ) -> Result<()> {
+    let links = link_urls(transaction, events).await?;
     let mut rows = Vec::new();
     for event in events {
         let context = contexts
@@ -227,13 +228,40 @@ async fn write_outbox(
             "channel": context.channel.as_str(),
             "campaign": context.campaign,
             "external_id": context.external_id,
-            "link": event.link,
+            "link": event.link.and_then(|link| links.get(&(event.delivery.campaign, link))),
             "machine": event.machine.map(|rule| rule.as_str()),
             "reason": event.reason.map(|reason| reason.as_str()),
         });
         rows.push((format!("{}.{}", context.channel, event.kind), payload));
     }
     enqueue(transaction, &rows).await
+}
+
+/// Links as their templates write them: what reports call them, too.
+async fn link_urls(
+    transaction: &Transaction<'_>,
+    events: &[&Event],
+) -> Result<HashMap<(CampaignNo, LinkNo), String>> {
+    let clicked = events
+        .iter()
+        .filter_map(|event| Some((event.delivery.campaign.0, i16::try_from(event.link?.0).ok()?)));
+    let clicked: BTreeSet<(i64, i16)> = clicked.collect();
+    if clicked.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (campaigns, numbers): (Vec<i64>, Vec<i16>) = clicked.into_iter().unzip();
+    let statement = transaction
+        .prepare_cached(
+            "SELECT l.campaign, l.number, l.url FROM links l
+             JOIN unnest($1::bigint[], $2::smallint[]) AS n (campaign, number) ON l.campaign = n.campaign AND l.number = n.number",
+        )
+        .await?;
+    let rows = transaction.query(&statement, &[&campaigns, &numbers]).await?;
+    let link = |row: &Row| {
+        let number = u16::try_from(row.get::<_, i16>(1)).unwrap_or(0);
+        ((CampaignNo(row.get(0)), LinkNo(number)), row.get(2))
+    };
+    Ok(rows.iter().map(link).collect())
 }
 
 /// Appends outgoing events: `(routing key, payload)`.
