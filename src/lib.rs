@@ -1,9 +1,11 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
+pub mod admin;
 pub mod amqp;
 pub mod app;
 pub mod backoff;
 pub mod batcher;
+pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod http;

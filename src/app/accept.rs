@@ -16,16 +16,18 @@ use crate::model::{Channel, Purpose};
 use crate::render::Registry;
 use crate::store::Store;
 use crate::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
+use crate::telemetry::Metrics;
 
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) me: Incarnation,
-    pub(super) templates: Arc<ArcSwap<Registry>>,
-    pub(super) templates_dir: PathBuf,
-    pub(super) channels: BTreeMap<Channel, ChannelConfig>,
-    pub(super) providers: BTreeMap<String, ProviderConfig>,
-    pub(super) lanes: Vec<LaneHandle>,
+    store: Arc<dyn Store>,
+    me: Incarnation,
+    templates: Arc<ArcSwap<Registry>>,
+    templates_dir: PathBuf,
+    channels: BTreeMap<Channel, ChannelConfig>,
+    providers: BTreeMap<String, ProviderConfig>,
+    lanes: Vec<LaneHandle>,
+    metrics: Arc<Metrics>,
 }
 
 impl Acceptor {
@@ -35,6 +37,7 @@ impl Acceptor {
         me: Incarnation,
         templates: Arc<ArcSwap<Registry>>,
         lanes: Vec<LaneHandle>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Acceptor {
             store,
@@ -44,6 +47,7 @@ impl Acceptor {
             channels: config.channels.clone(),
             providers: config.providers.clone(),
             lanes,
+            metrics,
         }
     }
 
@@ -144,6 +148,7 @@ impl Accept for Acceptor {
                 Err(invalid) => verdicts.push(Some(Verdict::Invalid(invalid))),
             }
         }
+        let timer = self.metrics.store_query_duration.with_label_values(&["accept"]).start_timer();
         let acceptances = self.store.accept(&submissions, Some(self.me)).await.map_err(|error| {
             if error.is_transient() {
                 warn!(error = &error as &dyn std::error::Error, "jobs wait for the store");
@@ -152,6 +157,7 @@ impl Accept for Acceptor {
             }
             StoreAway
         })?;
+        timer.observe_duration();
         self.wake(&submissions);
         let mut acceptances = acceptances.into_iter().map(verdict);
         Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| acceptances.next())).collect())

@@ -18,7 +18,8 @@ use super::observers::{AmqpObserver, Observers};
 use super::open_store;
 use super::outbox::StoreOutbox;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
-use crate::amqp::{Broker, EventPublisher, Topology};
+use crate::admin;
+use crate::amqp::{Broker, EventPublisher, Topology, dead};
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
@@ -36,6 +37,8 @@ use crate::track::{EventIntake, Machines, Patience, Rules, Tracker};
 const EVENT_QUEUE: usize = 100_000;
 /// Urgent messages held at once: twice a group.
 const MESSAGES_PREFETCH: u16 = 200;
+/// How often the dead letters are counted.
+const DEAD_LETTERS: Duration = Duration::from_secs(30);
 /// How often readiness asks the store.
 const STORE_CHECK: Duration = Duration::from_secs(2);
 
@@ -45,8 +48,11 @@ struct Parts {
     planning: Shutdown,
     lanes: Shutdown,
     tracking: Shutdown,
+    /// Ends by itself once nothing more comes from tracking.
     events: Shutdown,
-    ledger: Shutdown,
+    /// Ends by itself once nothing more comes from the lanes.
+    recorder: Shutdown,
+    heart: Shutdown,
     publishing: Shutdown,
     admin: Shutdown,
 }
@@ -128,7 +134,7 @@ impl Daemon {
         let public = bind("http.public", self.config.http.public).await?;
         let admin = bind("http.admin", self.config.http.admin).await?;
         let (ledger, ticker) = ledger(self.store.clone(), self.me, self.metrics.clone());
-        self.supervisor.spawn("recorder", &self.parts.ledger, ticker.run());
+        self.supervisor.spawn("recorder", &self.parts.recorder, ticker.run());
         let lanes = self.start_lanes(ledger)?;
         self.start_planning();
         let acceptor: Arc<dyn Accept> = Arc::new(Acceptor::new(
@@ -137,6 +143,7 @@ impl Daemon {
             self.me,
             self.templates.clone(),
             lanes.clone(),
+            self.metrics.clone(),
         ));
         self.start_amqp(&acceptor)?;
         self.start_public(public);
@@ -162,8 +169,8 @@ impl Daemon {
 
     fn start_lanes(&self, ledger: Ledger) -> Result<Vec<LaneHandle>> {
         let (heart, beat) =
-            Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.ledger.clone());
-        self.supervisor.spawn("heartbeat", &self.parts.ledger, beat);
+            Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.heart.clone());
+        self.supervisor.spawn("heartbeat", &self.parts.heart, beat);
         let lane = Lane {
             store: self.store.clone(),
             me: self.me,
@@ -213,6 +220,7 @@ impl Daemon {
             intake.run(stop).await;
             Ok::<(), Error>(())
         });
+        self.watch_dead_letters(broker.clone());
         let publisher = EventPublisher {
             broker,
             topology: Topology::default(),
@@ -263,7 +271,7 @@ impl Daemon {
     }
 
     fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
-        let api = intake::http::router(acceptor, self.observers());
+        let api = admin::router(self.store.clone()).merge(intake::http::router(acceptor, self.observers()));
         let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(on_main_runtime(api));
         serve_on_own_thread(listener, router, &self.parts.admin)
     }
@@ -287,6 +295,25 @@ impl Daemon {
         });
     }
 
+    /// Counts the dead letters now and then; a broker that is away is the intake's matter.
+    fn watch_dead_letters(&self, broker: Broker) {
+        let (metrics, part) = (self.metrics.clone(), self.parts.planning.clone());
+        self.supervisor.spawn("dead letter watch", &self.parts.planning, async move {
+            let topology = Topology::default();
+            while !part.is_asked() {
+                if let Ok(listing) = dead::list(&broker, &topology, 0).await {
+                    let total = i64::from(listing.total);
+                    metrics.dead_letters.with_label_values(&[topology.dead().as_str()]).set(total);
+                }
+                tokio::select! {
+                    () = part.asked() => {}
+                    () = sleep(DEAD_LETTERS) => {}
+                }
+            }
+            Ok::<(), Error>(())
+        });
+    }
+
     fn observers(&self) -> Arc<Observers> {
         Arc::new(Observers { metrics: self.metrics.clone() })
     }
@@ -303,8 +330,9 @@ impl Daemon {
         }
         for lane in lanes {
             let Some(settings) = config.channels.get(&lane.channel) else { continue };
-            let accounts = settings.providers.iter().filter_map(|name| config.providers.get(name));
-            lane.change_limits(channel_limit(settings), accounts.map(account_limit).collect()).await;
+            let accounts =
+                config.providers.values().map(|provider| (provider.name.clone(), account_limit(provider)));
+            lane.change_limits(channel_limit(settings), accounts.collect()).await;
         }
         self.metrics.config_reload.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
         info!("rates and templates were read again");
@@ -317,6 +345,8 @@ impl Daemon {
         let deadline = Instant::now() + self.config.drain;
         let mut interrupt = pin!(signals.stop());
         let mut unfinished = None;
+        self.parts.events.ask();
+        self.parts.recorder.ask();
         for part in self.parts.in_order() {
             part.ask();
             if let Err(left) = part.drain(deadline, interrupt.as_mut()).await {
@@ -341,15 +371,16 @@ impl Parts {
             lanes: Shutdown::new("lanes"),
             tracking: Shutdown::new("tracking"),
             events: Shutdown::new("events"),
-            ledger: Shutdown::new("ledger"),
+            recorder: Shutdown::new("recorder"),
+            heart: Shutdown::new("heartbeat"),
             publishing: Shutdown::new("publishing"),
             admin: Shutdown::new("admin"),
         }
     }
 
-    fn in_order(&self) -> [&Shutdown; 8] {
-        let Parts { intake, planning, lanes, tracking, events, ledger, publishing, admin } = self;
-        [intake, planning, lanes, tracking, events, ledger, publishing, admin]
+    fn in_order(&self) -> [&Shutdown; 9] {
+        let Parts { intake, planning, lanes, tracking, events, recorder, heart, publishing, admin } = self;
+        [intake, planning, lanes, tracking, events, recorder, heart, publishing, admin]
     }
 }
 

@@ -18,7 +18,10 @@ pub(super) fn lanes(config: &Config) -> Result<Vec<LaneConfig>> {
 }
 
 fn lane(config: &Config, channel: Channel, settings: &ChannelConfig) -> Result<LaneConfig> {
-    let accounts = settings.providers.iter().filter_map(|name| config.providers.get(name)).map(account);
+    let accounts = config.providers.values().filter(|provider| provider.channel == channel).map(|provider| {
+        let listed = settings.providers.contains(&provider.name);
+        account(provider).map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
+    });
     Ok(LaneConfig {
         channel,
         accounts: accounts.collect::<Result<_>>()?,
@@ -37,20 +40,23 @@ pub(super) fn account_limit(settings: &ProviderConfig) -> Limit {
     Limit { rates: settings.rate.clone(), burst: settings.burst }
 }
 
-fn account(settings: &ProviderConfig) -> Result<Account> {
+/// A provider's account; connects to nothing.
+///
+/// # Errors
+/// When its settings cannot work; the message names the key.
+pub fn account(settings: &ProviderConfig) -> Result<Account> {
     let ProviderKind::Smtp(smtp) = &settings.kind;
     let provider = Smtp::new(smtp_config(smtp)).with_context(|| format!("providers.{}", settings.name))?;
     Ok(Account {
         name: settings.name.as_str().into(),
         provider: Arc::new(provider),
         sender: Arc::new(email_sender(&settings.name, smtp)?),
-        weight: settings.weight,
+        weight: Some(settings.weight),
         limit: account_limit(settings),
     })
 }
 
-/// The protocol's settings of an SMTP account.
-pub fn smtp_config(settings: &SmtpSettings) -> SmtpConfig {
+fn smtp_config(settings: &SmtpSettings) -> SmtpConfig {
     let mut config = SmtpConfig::new(settings.host.clone(), settings.port);
     config.tls = match settings.tls {
         Tls::None => smtp::Tls::None,
@@ -65,11 +71,7 @@ pub fn smtp_config(settings: &SmtpSettings) -> SmtpConfig {
     config
 }
 
-/// Whose name stands on an SMTP account's messages.
-///
-/// # Errors
-/// When `from` or `reply_to` is no mailbox.
-pub fn email_sender(name: &str, settings: &SmtpSettings) -> Result<EmailSender> {
+fn email_sender(name: &str, settings: &SmtpSettings) -> Result<EmailSender> {
     let mailbox = |key: &str, text: &str| {
         text.parse::<Mailbox>()
             .with_context(|| format!("providers.{name}.{key} is no mailbox as `Shop <news@example.com>`"))

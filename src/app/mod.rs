@@ -17,7 +17,7 @@ use crate::store::Store;
 use crate::store::postgres::PgStore;
 
 pub use daemon::run;
-pub use lanes::{email_sender, smtp_config};
+pub use lanes::account;
 
 /// The configured store; connects when it is first asked for something.
 ///

@@ -105,7 +105,9 @@ pub(super) async fn write_events(
         .run(|events: Vec<Event>| {
             let (store, metrics) = (store.clone(), metrics.clone());
             async move {
+                let timer = metrics.store_query_duration.with_label_values(&["events"]).start_timer();
                 write(&*store, &events, publish).await?;
+                timer.observe_duration();
                 let now = jiff::Timestamp::now();
                 for event in &events {
                     metrics.events_recorded.with_label_values(&[event.kind.as_str()]).inc();

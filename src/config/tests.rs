@@ -1,3 +1,5 @@
+//! The configuration as users write it, right and wrong.
+
 use super::*;
 use crate::model::{Rate, Rates};
 

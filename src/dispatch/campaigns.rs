@@ -22,12 +22,15 @@ pub(super) struct Campaign {
     pub(super) links: Vec<LinkNo>,
 }
 
+type TemplateHash = [u8; 32];
+type Kept<K, V> = Mutex<HashMap<K, Arc<V>>>;
+
 /// Loads campaigns for all lanes.
 #[derive(Debug)]
 pub struct Campaigns {
     store: Arc<dyn Store>,
-    loaded: Mutex<HashMap<(CampaignNo, [u8; 32]), Arc<Campaign>>>,
-    templates: Mutex<HashMap<[u8; 32], Arc<Template>>>,
+    loaded: Kept<(CampaignNo, TemplateHash), Campaign>,
+    templates: Kept<TemplateHash, Template>,
 }
 
 impl Campaigns {
@@ -81,11 +84,11 @@ fn compile(source: serde_json::Value) -> Option<Template> {
     }
 }
 
-fn kept<K: Eq + std::hash::Hash, V>(map: &Mutex<HashMap<K, Arc<V>>>, key: &K) -> Option<Arc<V>> {
+fn kept<K: Eq + std::hash::Hash, V>(map: &Kept<K, V>, key: &K) -> Option<Arc<V>> {
     map.lock().ok()?.get(key).cloned()
 }
 
-fn keep<K: Eq + std::hash::Hash, V>(map: &Mutex<HashMap<K, Arc<V>>>, key: K, value: Arc<V>) -> Arc<V> {
+fn keep<K: Eq + std::hash::Hash, V>(map: &Kept<K, V>, key: K, value: Arc<V>) -> Arc<V> {
     if let Ok(mut map) = map.lock() {
         if map.len() >= KEPT {
             map.clear();

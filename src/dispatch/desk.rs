@@ -17,7 +17,7 @@ use super::prepared::Prepared;
 use super::{LaneConfig, Limit};
 use crate::backoff::Schedule;
 use crate::lifecycle::Shutdown;
-use crate::model::{CampaignNo, Lane, Outcome};
+use crate::model::{CampaignNo, Channel, Lane, Outcome};
 use crate::provider::{Departures, Permit};
 use crate::telemetry::Metrics;
 
@@ -34,12 +34,13 @@ pub(super) enum Note {
     Pull { account: usize, reply: oneshot::Sender<Vec<Prepared>> },
     /// Campaigns that must not send any more.
     Stop(Vec<CampaignNo>),
-    /// Changed rates: the channel's, then each account's.
-    Limits { channel: Limit, accounts: Vec<Limit> },
+    /// Changed rates: the channel's, and the accounts' by name.
+    Limits { channel: Limit, accounts: HashMap<String, Limit> },
 }
 
 #[derive(Debug)]
 pub(super) struct Desk {
+    name: Channel,
     notes: mpsc::Receiver<Note>,
     channel: Limiter,
     accounts: Vec<Counter>,
@@ -58,6 +59,7 @@ pub(super) struct Desk {
 struct Counter {
     name: Arc<str>,
     limiter: Limiter,
+    /// 0 for an account that carries only what names it.
     weight: i64,
     /// Smooth weighted round robin: grows by the weight, shrinks by the total when chosen.
     credit: i64,
@@ -81,13 +83,18 @@ impl Desk {
         let accounts = config.accounts.iter().zip(hungry).map(|(account, hungry)| Counter {
             name: account.name.clone(),
             limiter: Limiter::new(&account.limit.rates, account.limit.burst, now),
-            weight: i64::from(account.weight.get()),
+            weight: account.weight.map_or(0, |weight| i64::from(weight.get())),
             credit: 0,
             chunk: account.provider.chunk_size(),
             workers: Vec::new(),
             hungry: hungry.clone(),
         });
+        show_limit(&metrics, "channel", config.channel.as_str(), &config.limit);
+        for account in &config.accounts {
+            show_limit(&metrics, "provider", &account.name, &account.limit);
+        }
         Desk {
+            name: config.channel,
             notes,
             channel: Limiter::new(&config.limit.rates, config.limit.burst, now),
             accounts: accounts.collect(),
@@ -149,9 +156,13 @@ impl Desk {
             Note::Limits { channel, accounts } => {
                 let now = Instant::now();
                 self.channel = Limiter::new(&channel.rates, channel.burst, now);
-                for (counter, limit) in self.accounts.iter_mut().zip(accounts) {
-                    counter.limiter = Limiter::new(&limit.rates, limit.burst, now);
+                for counter in &mut self.accounts {
+                    if let Some(limit) = accounts.get(&*counter.name) {
+                        counter.limiter = Limiter::new(&limit.rates, limit.burst, now);
+                        show_limit(&self.metrics, "provider", &counter.name, limit);
+                    }
                 }
+                show_limit(&self.metrics, "channel", self.name.as_str(), &channel);
             }
         }
     }
@@ -269,17 +280,15 @@ impl Desk {
     /// The campaign whose turn it is among those that the account may carry, and how many of its messages may go.
     fn choose(&mut self, account: usize, most: u32, wait: &mut Duration) -> Option<(Lane, CampaignNo, u32)> {
         let now = Instant::now();
-        let (name, chunk) = (self.accounts[account].name.clone(), self.accounts[account].chunk);
+        let Counter { name, chunk, weight, .. } = &self.accounts[account];
+        let carries = |message: &&Prepared| message.provider().map_or(*weight > 0, |named| named == &**name);
         for (lane, turns) in &mut self.turns {
             turns.retain(|campaign| {
                 self.queues.get(&(*campaign, *lane)).is_some_and(|queue| !queue.is_empty())
             });
             for (turn, campaign) in turns.iter().enumerate() {
                 let Some(queue) = self.queues.get(&(*campaign, *lane)) else { continue };
-                let fits = queue
-                    .iter()
-                    .take(chunk)
-                    .take_while(|message| message.provider().is_none_or(|own| own == &*name));
+                let fits = queue.iter().take(*chunk).take_while(carries);
                 let fitting = u32::try_from(fits.count()).unwrap_or(u32::MAX);
                 let Some(limiter) = self.campaigns.get_mut(campaign) else { continue };
                 let n = fitting.min(most).min(limiter.available(now)).min(limiter.chunk());
@@ -328,4 +337,10 @@ impl Desk {
         }
         self.ledger.record(record).await;
     }
+}
+
+/// 0 stands for no limit.
+fn show_limit(metrics: &Metrics, scope: &str, name: &str, limit: &Limit) {
+    let rate = limit.rates.narrowest().map_or(0.0, crate::model::Rate::per_second);
+    metrics.limiter_limit.with_label_values(&[scope, name]).set(rate);
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 use tracing::warn;
@@ -13,7 +13,7 @@ use super::campaigns::Campaigns;
 use super::desk::{Desk, Note};
 use super::heart::Heart;
 use super::ledger::Ledger;
-use super::stream::{STEP, Shared, Stream};
+use super::stream::{Shared, Stream, Window};
 use super::worker::{Crew, Reach};
 use super::{LaneConfig, Limit};
 use crate::lifecycle::{Shutdown, Supervisor};
@@ -59,7 +59,7 @@ impl LaneHandle {
     }
 
     /// Puts changed rates into force.
-    pub async fn change_limits(&self, channel: Limit, accounts: Vec<Limit>) {
+    pub async fn change_limits(&self, channel: Limit, accounts: HashMap<String, Limit>) {
         // A closed desk belongs to a lane that stops.
         self.desk.send(Note::Limits { channel, accounts }).await.ok();
     }
@@ -113,10 +113,10 @@ impl Lane {
             public_url: self.public_url.clone(),
             ledger: self.ledger.clone(),
             desk,
-            window: Arc::new(Semaphore::new(config.unknown_window)),
-            step: STEP.min(config.unknown_window),
+            window: Window::new(config.unknown_window),
             reachable,
             retry: config.retry.clone(),
+            accounts: config.accounts.iter().map(|account| account.name.clone()).collect(),
             rates: Rates(config.limit.rates.0.iter().copied().chain(accounts).collect()),
             metrics: self.metrics.clone(),
             shutdown: self.shutdown.clone(),

@@ -183,7 +183,9 @@ impl Ticker {
         }
         let started = Instant::now();
         let granted = persist(|| self.store.tick(self.me, &tick)).await?;
-        self.metrics.record_duration.observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed().as_secs_f64();
+        self.metrics.record_duration.observe(took);
+        self.metrics.store_query_duration.with_label_values(&["record"]).observe(took);
         self.metrics.record_batch_size.observe((tick.settled.len() + tick.rescheduled.len()) as f64);
         drop(window);
         for (reply, recipients) in replies.into_iter().zip(granted) {

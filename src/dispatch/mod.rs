@@ -21,7 +21,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 pub use campaigns::Campaigns;
-pub use compose::{ComposeError, EmailSender, compose};
+pub use compose::{ComposeError, EmailSender, Labels, compose};
 pub use heart::Heart;
 pub use lane::{Lane, LaneHandle};
 pub use ledger::{Ledger, Ticker, ledger};
@@ -38,8 +38,9 @@ pub struct Account {
     pub provider: Arc<dyn Provider>,
     /// Whose name stands on e-mails.
     pub sender: Arc<EmailSender>,
-    /// Share of the channel's messages, against the other accounts' weights.
-    pub weight: NonZeroU32,
+    /// Share of the channel's messages, against the other accounts' weights; `None` for one that the channel does not
+    /// list: it carries only what names it.
+    pub weight: Option<NonZeroU32>,
     pub limit: Limit,
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Rendering<'a> {
     tracked: job::Tracking,
     /// The message's own `expires_at` has passed.
     expired: bool,
+    /// The provider that the job names, where the configuration has it no more.
+    lost_provider: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +32,11 @@ pub(super) struct Rendered {
 impl<'a> Rendering<'a> {
     pub(super) fn new(shared: &'a Shared, held: &'a Held, campaign: &'a Campaign, now: Timestamp) -> Self {
         let options = held.lease.options.as_deref();
+        let named =
+            options.and_then(|options| options.provider.as_ref()).or(campaign.sending.provider.as_ref());
+        let lost = named.filter(|name| shared.accounts.iter().all(|account| **account != ***name));
         Rendering {
+            lost_provider: lost.cloned(),
             shared,
             campaign,
             renderer: campaign.template.renderer(campaign.sending.channel, &campaign.sending.data),
@@ -47,6 +53,10 @@ impl<'a> Rendering<'a> {
         }
         if self.expired {
             return Err(Outcome::Expired);
+        }
+        if let Some(name) = &self.lost_provider {
+            let detail = format!("the configuration has no provider `{name}` on this channel any more");
+            return Err(Outcome::Failed { reason: Reason::NoProvider, detail });
         }
         let started = Instant::now();
         let tracking = Tracking {

@@ -26,12 +26,43 @@ use crate::telemetry::Metrics;
 use crate::token::Keyring;
 
 /// Messages of one intent, at most.
-pub(super) const STEP: usize = 128;
+const CHUNK: usize = 128;
 /// Rendered messages that may wait at the desk for one stream without a rate.
 const ROOM: usize = 512;
 /// Batches that one stream works on at once, and the most where single messages have a batch each.
 const HANDS: usize = 3;
 const MOST_HANDS: usize = 32;
+
+/// Room for messages that are intended and not settled in the store. Transactional ones have a share of their own,
+/// so that no number of bulk campaigns keeps them waiting.
+#[derive(Debug)]
+pub(super) struct Window {
+    urgent: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+    sizes: (usize, usize),
+}
+
+impl Window {
+    pub(super) fn new(size: usize) -> Self {
+        let urgent = (size / 10).max(1);
+        let others = size.saturating_sub(urgent).max(1);
+        Window {
+            urgent: Arc::new(Semaphore::new(urgent)),
+            others: Arc::new(Semaphore::new(others)),
+            sizes: (urgent, others),
+        }
+    }
+
+    fn of(&self, lane: Lane) -> &Arc<Semaphore> {
+        if lane == Lane::Transactional { &self.urgent } else { &self.others }
+    }
+
+    /// Messages of one intent, at most: a quarter, so that intents overlap with sending.
+    fn step(&self, lane: Lane) -> usize {
+        let size = if lane == Lane::Transactional { self.sizes.0 } else { self.sizes.1 };
+        size.div_ceil(4)
+    }
+}
 
 /// What all streams of a lane share.
 #[derive(Debug)]
@@ -43,12 +74,12 @@ pub(super) struct Shared {
     pub(super) public_url: Arc<str>,
     pub(super) ledger: Ledger,
     pub(super) desk: mpsc::Sender<Note>,
-    pub(super) window: Arc<Semaphore>,
-    /// Messages of one intent, at most: what never fits in the window would wait for ever.
-    pub(super) step: usize,
+    pub(super) window: Window,
     /// Whether any account can be reached: while none can, nothing is intended.
     pub(super) reachable: watch::Receiver<bool>,
     pub(super) retry: Schedule,
+    /// Names of the lane's accounts.
+    pub(super) accounts: Vec<Arc<str>>,
     /// The narrowest rate of the channel and its accounts.
     pub(super) rates: Rates,
     pub(super) metrics: Arc<Metrics>,
@@ -68,19 +99,26 @@ struct Stopped;
 /// What the hands of one stream share.
 struct Work {
     given: Mutex<VecDeque<Lease>>,
+    /// Whether more is leased when nothing given is left.
+    leases: bool,
     room: OnceLock<Room>,
     stopped: AtomicBool,
 }
 
 impl Stream {
-    /// Sends what is due, first the leases given, until nothing is or the campaign stops.
+    /// Sends the leases given, or else all that is due, until nothing is left or the campaign stops.
     ///
     /// # Errors
     /// When the store refuses.
     pub(super) async fn run(self, given: Vec<Lease>) -> Result<(), Error> {
-        let hands = given.len().clamp(HANDS, MOST_HANDS);
-        let work =
-            Work { given: Mutex::new(given.into()), room: OnceLock::new(), stopped: AtomicBool::new(false) };
+        let leases = given.is_empty();
+        let hands = if leases { HANDS } else { given.len().min(MOST_HANDS) };
+        let work = Work {
+            given: Mutex::new(given.into()),
+            leases,
+            room: OnceLock::new(),
+            stopped: AtomicBool::new(false),
+        };
         try_join_all((0..hands).map(|_| self.hand(&work))).await?;
         let left: Vec<_> = work.take_all().iter().map(|lease| lease.batch).collect();
         if left.is_empty() {
@@ -94,6 +132,7 @@ impl Stream {
         while !work.stopped.load(Ordering::Acquire) && !self.shared.shutdown.is_asked() {
             let lease = match work.take() {
                 Some(lease) => lease,
+                None if !work.leases => return Ok(()),
                 None => match self.lease().await? {
                     Some(lease) => lease,
                     None => return Ok(()),
@@ -105,7 +144,7 @@ impl Stream {
                 self.fail(&lease).await;
                 continue;
             };
-            let room = work.room.get_or_init(|| Room::new(&campaign.sending.rate, &self.shared));
+            let room = work.room.get_or_init(|| Room::new(&campaign.sending.rate, &self.shared.rates));
             if self.send(lease, &campaign, room).await.is_err() {
                 work.stopped.store(true, Ordering::Release);
             }
@@ -115,7 +154,9 @@ impl Stream {
 
     async fn lease(&self) -> Result<Option<Lease>, Error> {
         let stream = [(self.campaign, self.lane)];
+        let timer = self.shared.metrics.store_query_duration.with_label_values(&["lease"]).start_timer();
         let leases = persist(|| self.shared.store.lease(self.shared.me, &stream, 1)).await?;
+        timer.observe_duration();
         Ok(leases.into_iter().next())
     }
 
@@ -170,9 +211,10 @@ impl Stream {
         let mut reachable = self.shared.reachable.clone();
         let ready = async {
             reachable.wait_for(|reachable| *reachable).await.ok()?;
-            let n = u32::try_from(wanted.min(room.step)).unwrap_or(1);
+            let n = wanted.min(room.step).min(self.shared.window.step(self.lane));
+            let n = u32::try_from(n).unwrap_or(1);
             let places = room.places.clone().acquire_many_owned(n).await.ok()?;
-            let window = self.shared.window.clone().acquire_many_owned(n).await.ok()?;
+            let window = self.shared.window.of(self.lane).clone().acquire_many_owned(n).await.ok()?;
             Some((places, window))
         };
         tokio::select! {
@@ -270,15 +312,15 @@ struct Room {
 }
 
 impl Room {
-    fn new(own: &Rates, shared: &Shared) -> Self {
+    fn new(own: &Rates, lane: &Rates) -> Self {
         let narrowest =
-            [own, &shared.rates].into_iter().filter_map(Rates::narrowest).map(|rate| rate.per_second() / 4.0);
+            [own, lane].into_iter().filter_map(Rates::narrowest).map(|rate| rate.per_second() / 4.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "clamped to a small positive range"
         )]
         let places = narrowest.fold(ROOM as f64, f64::min).clamp(1.0, ROOM as f64) as usize;
-        Room { places: Arc::new(Semaphore::new(places)), step: places.div_ceil(2).min(shared.step) }
+        Room { places: Arc::new(Semaphore::new(places)), step: places.div_ceil(2).min(CHUNK) }
     }
 }

@@ -65,10 +65,9 @@ impl Reach {
         self.open.fetch_sub(1, Ordering::AcqRel);
     }
 
-    fn failed(&self) {
-        if self.open.load(Ordering::Acquire) == 0 {
-            self.reachable.send_replace(false);
-        }
+    /// Returns whether this is news.
+    fn failed(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0 && self.reachable.send_replace(false)
     }
 }
 
@@ -106,7 +105,7 @@ impl Crew {
                     Err(outcome) => outcome,
                 },
             };
-            self.reach.failed();
+            let news = self.reach.failed();
             let wait = match &outcome {
                 Outcome::AccountRefused { .. } => {
                     paused.set(1);
@@ -115,7 +114,13 @@ impl Crew {
                 Outcome::Throttled { after: Some(after), .. } => *after,
                 _ => redial.delay(fastrand::f64()),
             };
-            warn!(provider = &*self.account.name, ?outcome, ?wait, "the provider cannot be used");
+            if news {
+                warn!(
+                    provider = &*self.account.name,
+                    ?outcome,
+                    "the provider cannot be used; trying until it can"
+                );
+            }
             tokio::select! {
                 () = self.shutdown.asked() => return None,
                 () = sleep(wait) => {}

@@ -184,7 +184,7 @@ async fn what_can_never_be_accepted_is_dead_lettered_whole() {
         ("{\"type\": \"contr", "$: not JSON"),
         ("\u{0}\u{1}", "$: not JSON"),
         (wrong_type, "$.audience.segment.all[0]"),
-        (&control("conflict"), "$.id: another control job"),
+        (&control("conflict"), "$.id: conflict: another control job"),
         (&control("invalid"), "$.template: no template `x`"),
         (&huge, "$: a job has at most 16 MiB"),
     ];

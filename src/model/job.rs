@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+pub use super::audience::{Audience, Recipient};
 use super::contact::{Contact, Problem, check_id};
-use super::{Channel, Control, Filter, Lane, Purpose, Rates};
+use super::{Channel, Control, Lane, Purpose, Rates};
 
 /// Larger bodies are answered with 413, or dead-lettered.
 pub const MAX_JOB_BYTES: usize = 16 * 1024 * 1024;
@@ -120,79 +121,6 @@ impl Default for Tracking {
     }
 }
 
-/// Whom a campaign names: exactly one of the four.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "AudienceWire", into = "AudienceWire")]
-#[schemars(with = "AudienceWire")]
-pub enum Audience {
-    All,
-    Segment(Filter),
-    Contacts(Vec<String>),
-    Recipients { recipients: Vec<Recipient>, consent: bool },
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct AudienceWire {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    all: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    segment: Option<Filter>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    contacts: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    recipients: Option<Vec<Recipient>>,
-    /// With `recipients`: they agreed to marketing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    consent: Option<bool>,
-}
-
-/// One inline recipient; an unknown address becomes a contact.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Recipient {
-    pub address: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_id: Option<String>,
-    /// Over the job's `data`.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub data: Map<String, Value>,
-}
-
-impl TryFrom<AudienceWire> for Audience {
-    type Error = &'static str;
-
-    fn try_from(wire: AudienceWire) -> Result<Self, Self::Error> {
-        if wire.consent.is_some() && wire.recipients.is_none() {
-            return Err("`consent` stands with `recipients` only");
-        }
-        let consent = wire.consent.unwrap_or(false);
-        match (wire.all, wire.segment, wire.contacts, wire.recipients) {
-            (Some(true), None, None, None) => Ok(Audience::All),
-            (None, Some(filter), None, None) => Ok(Audience::Segment(filter)),
-            (None, None, Some(contacts), None) => Ok(Audience::Contacts(contacts)),
-            (None, None, None, Some(recipients)) => Ok(Audience::Recipients { recipients, consent }),
-            _ => Err("an audience is exactly one of {\"all\": true}, segment, contacts, recipients"),
-        }
-    }
-}
-
-impl From<Audience> for AudienceWire {
-    fn from(audience: Audience) -> Self {
-        let mut wire = AudienceWire::default();
-        match audience {
-            Audience::All => wire.all = Some(true),
-            Audience::Segment(filter) => wire.segment = Some(filter),
-            Audience::Contacts(contacts) => wire.contacts = Some(contacts),
-            Audience::Recipients { recipients, consent } => {
-                wire.recipients = Some(recipients);
-                wire.consent = consent.then_some(true);
-            }
-        }
-        wire
-    }
-}
-
 fn bulk() -> Lane {
     Lane::Bulk
 }
@@ -294,6 +222,9 @@ fn typed<T: for<'de> Deserialize<'de>>(fields: Map<String, Value>) -> Result<T, 
     if let Some(path) = find_nul(&value, &mut String::from("$")) {
         return Err(InvalidJob::at(path, NUL));
     }
+    if let Some(path) = OBJECTS.iter().find_map(|steps| find_array(&value, steps, String::from("$"))) {
+        return Err(InvalidJob::at(path, "is a list where an object is expected"));
+    }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = match error.path().to_string() {
             root if root == "." => "$".to_owned(),
@@ -301,6 +232,30 @@ fn typed<T: for<'de> Deserialize<'de>>(fields: Map<String, Value>) -> Result<T, 
         };
         InvalidJob::at(path, error.into_inner().to_string())
     })
+}
+
+/// Where jobs hold objects; `[]` stands for every element. The deserializer would read a list's elements as an
+/// object's fields in their order.
+const OBJECTS: &[&[&str]] = &[
+    &["audience"],
+    &["audience", "recipients", "[]"],
+    &["tracking"],
+    &["upsert", "[]"],
+    &["upsert", "[]", "addresses", "[]"],
+];
+
+fn find_array(value: &Value, steps: &[&str], path: String) -> Option<String> {
+    match (steps, value) {
+        ([], value) => value.is_array().then_some(path),
+        (["[]", rest @ ..], Value::Array(items)) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| find_array(item, rest, format!("{path}[{index}]"))),
+        ([key, rest @ ..], Value::Object(fields)) => {
+            fields.get(*key).and_then(|item| find_array(item, rest, format!("{path}.{key}")))
+        }
+        _ => None,
+    }
 }
 
 fn find_nul(value: &Value, path: &mut String) -> Option<String> {
@@ -458,6 +413,18 @@ mod tests {
         );
         let contacts = r#"{"type": "contacts", "id": "i", "upsert": [{"external_id": "a"}, {"external_id": "b", "addresses": [{"channel": "email", "address": "x"}]}]}"#;
         assert!(error(contacts).starts_with("$.upsert[1].addresses[0].address: "), "{}", error(contacts));
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let contacts = |upsert: &str| format!(r#"{{"type": "contacts", "id": "i", "upsert": {upsert}}}"#);
+        assert!(error(&contacts(r#"[{"external_id": "a"}, ["b"]]"#)).starts_with("$.upsert[1]: is a list"));
+        let nested = r#"[{"external_id": "a", "addresses": [["email", "a@b.de"]]}]"#;
+        assert!(error(&contacts(nested)).starts_with("$.upsert[0].addresses[0]: is a list"));
+        assert!(
+            error(&CAMPAIGN.replace(r#"{"opens": true, "clicks": true}"#, "[true]"))
+                .starts_with("$.tracking: ")
+        );
     }
 
     #[test]

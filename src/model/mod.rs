@@ -2,6 +2,7 @@
 //! and which changes of state are legal. Knows no runtime, no SQL and no HTTP.
 
 pub mod address;
+pub mod audience;
 pub mod campaign;
 pub mod channel;
 pub mod contact;

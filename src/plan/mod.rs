@@ -71,7 +71,10 @@ impl Planner {
                 return Ok(false);
             }
             let span = *self.spans.get(&campaign).unwrap_or(&FIRST_SPAN);
-            if let Some(page) = self.store.plan_page(campaign, span).await? {
+            let timer = self.metrics.store_query_duration.with_label_values(&["plan"]).start_timer();
+            let page = self.store.plan_page(campaign, span).await?;
+            timer.observe_duration();
+            if let Some(page) = page {
                 busy = true;
                 self.count(&page);
                 self.spans.insert(campaign, next_span(span, page.recipients()));
@@ -176,6 +179,15 @@ impl Housekeeper {
             self.metrics.backlog.with_label_values(&labels).set(backlog.waiting);
             let due = backlog.oldest_due.map_or(0.0, |at| at.as_millisecond() as f64 / 1e3);
             self.metrics.oldest_due.with_label_values(&[lane, channel]).set(due);
+        }
+        let totals = self.store.totals().await?;
+        self.metrics.campaigns.reset();
+        for (status, n) in totals.campaigns {
+            self.metrics.campaigns.with_label_values(&[status.as_str()]).set(n);
+        }
+        self.metrics.unknown_deliveries.reset();
+        for (channel, n) in totals.unknown {
+            self.metrics.unknown_deliveries.with_label_values(&[channel.as_str()]).set(n);
         }
         let pool = self.store.pool();
         let set = |state, n| {

@@ -42,10 +42,14 @@ pub trait Contacts: Send + Sync {
     async fn suppressions(&self, limit: u32) -> Result<Vec<SuppressionRecord>>;
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Upsert {
-    /// Attributes merge, absent fields stay.
+    /// Attributes merge, absent fields stay, addresses that are given replace all others.
+    #[default]
     Merge,
+    /// As `Merge`, but addresses replace those of their own channel only: a table with a column for one channel
+    /// says nothing about the others.
+    Rows,
     /// The contact becomes exactly what is given.
     Replace,
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Result;
-use crate::model::{Channel, Reason, State};
+use crate::model::{CampaignStatus, Channel, Reason, State};
 
 #[async_trait]
 pub trait Reports: Send + Sync {
@@ -18,8 +18,18 @@ pub trait Reports: Send + Sync {
     /// Deliveries by contact number after `after`; the last one's number pages on.
     async fn deliveries(&self, campaign: &str, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>>;
 
+    /// What the gauges show of all campaigns together.
+    async fn totals(&self) -> Result<Totals>;
+
     /// Every decision and attempt about a contact in a campaign; empty where it was never targeted.
     async fn explain(&self, campaign: &str, external_id: &str) -> Result<Vec<Explanation>>;
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub campaigns: Vec<(CampaignStatus, i64)>,
+    /// Deliveries whose fate nobody knows.
+    pub unknown: Vec<(Channel, i64)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,7 +3,15 @@
 //! Needs `scripts/test`, or `scripts/services up` and `eval "$(scripts/services env)"`.
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod architecture;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod dashboards;
+#[cfg(test)]
+mod docs;
 #[cfg(test)]
 pub mod harness;
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Accepting jobs on PostgreSQL: one transaction for a group of them.
 
+use std::collections::{HashMap, HashSet};
+
 use async_trait::async_trait;
 use deadpool_postgres::GenericClient;
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::Json;
 
-use super::{PgStore, decode};
+use super::{PgStore, cached, decode};
 use crate::model::contact::Problem;
 use crate::model::job::{Audience, CampaignJob, Job};
 use crate::model::{CampaignNo, Channel, Purpose};
@@ -25,9 +27,13 @@ impl Jobs for PgStore {
     ) -> Result<Vec<Acceptance>> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
+        if submissions.iter().all(is_message) {
+            // One row at a time: planning each statement anew would cost more than running it.
+            transaction.batch_execute("SET LOCAL plan_cache_mode = force_generic_plan").await?;
+        }
         let mut acceptances = Vec::with_capacity(submissions.len());
-        for submission in submissions {
-            acceptances.push(self.accept_one(&transaction, submission, owner).await?);
+        for run in submissions.chunk_by(|one, next| is_message(one) && is_message(next)) {
+            acceptances.extend(self.accept_run(&transaction, run, owner).await?);
         }
         transaction.commit().await?;
         Ok(acceptances)
@@ -35,45 +41,65 @@ impl Jobs for PgStore {
 
     async fn prune_jobs(&self, days: u32) -> Result<u64> {
         let client = self.client().await?;
-        let pruned = client
-            .execute(
-                "DELETE FROM jobs WHERE accepted_at < now() - make_interval(days => $1)",
-                &[&i32::try_from(days).unwrap_or(i32::MAX)],
-            )
-            .await?;
+        let pruned = cached::execute(
+            &client,
+            "DELETE FROM jobs WHERE accepted_at < now() - make_interval(days => $1)",
+            &[&i32::try_from(days).unwrap_or(i32::MAX)],
+        )
+        .await?;
         Ok(pruned)
     }
 }
 
+fn is_message(submission: &Submission) -> bool {
+    matches!(submission.job, Job::Message(_))
+}
+
 impl PgStore {
-    async fn accept_one(
+    /// Accepts one job of any kind, or messages that follow one another.
+    async fn accept_run(
         &self,
         client: &impl GenericClient,
-        submission: &Submission,
+        run: &[Submission],
         owner: Option<Incarnation>,
-    ) -> Result<Acceptance> {
-        let kind = submission.job.kind();
-        let id_hash = &Sha256::digest(submission.job.id().as_bytes())[..16];
-        let hash = submission.content_hash.as_slice();
-        let inserted = client
-            .execute(
-                "INSERT INTO jobs (kind, id_hash, content_hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                &[&kind, &id_hash, &hash],
-            )
-            .await?;
-        if inserted == 0 {
-            let row = client
-                .query_one(
-                    "SELECT content_hash FROM jobs WHERE kind = $1 AND id_hash = $2",
-                    &[&kind, &id_hash],
-                )
-                .await?;
-            let same = row.get::<_, &[u8]>(0) == hash;
-            return Ok(if same { Acceptance::Known } else { Acceptance::Conflict });
+    ) -> Result<Vec<Acceptance>> {
+        let keys: Vec<Vec<u8>> =
+            run.iter().map(|one| Sha256::digest(one.job.id().as_bytes())[..16].to_vec()).collect();
+        let mut answers = claim(client, run, &keys).await?;
+        let new: Vec<&Submission> =
+            run.iter().zip(&answers).filter(|(_, answer)| answer.is_none()).map(|(one, _)| one).collect();
+        let accepted = match new.as_slice() {
+            [] => Vec::new(),
+            [one] if !is_message(one) => vec![self.accept_one(client, one).await?],
+            messages => self.accept_messages(client, messages, owner).await?,
+        };
+        let places: Vec<usize> = (0..run.len()).filter(|at| answers[*at].is_none()).collect();
+        let mut refused = HashMap::new();
+        for (at, acceptance) in places.into_iter().zip(accepted) {
+            if !matches!(acceptance, Acceptance::New { .. }) {
+                refused.insert(keys[at].clone(), acceptance.clone());
+            }
+            answers[at] = Some(acceptance);
         }
-        let acceptance = match &submission.job {
+        if !refused.is_empty() {
+            let gone: Vec<&Vec<u8>> = refused.keys().collect();
+            let sql = "DELETE FROM jobs WHERE kind = $1 AND id_hash = ANY($2)";
+            cached::execute(client, sql, &[&run[0].job.kind(), &gone]).await?;
+        }
+        // What repeats a refused job is refused, too.
+        let answer = |(answer, key)| refused.get(key).cloned().or(answer);
+        answers
+            .into_iter()
+            .zip(&keys)
+            .map(answer)
+            .map(|answer| answer.ok_or_else(|| Error::Refused("a job was left without an answer".into())))
+            .collect()
+    }
+
+    async fn accept_one(&self, client: &impl GenericClient, submission: &Submission) -> Result<Acceptance> {
+        Ok(match &submission.job {
             Job::Campaign(job) => self.accept_campaign(client, job, submission).await?,
-            Job::Message(job) => self.accept_message(client, job, submission, owner).await?,
+            Job::Message(_) => return Err(Error::Refused("messages are accepted in runs".into())),
             Job::Contacts(job) => {
                 let source = format!("job {}", job.id);
                 let foreign = self.upsert_in(client, &job.upsert, Upsert::Merge, &source).await?;
@@ -92,11 +118,7 @@ impl PgStore {
                     format!("there is no campaign `{}`", job.campaign),
                 )),
             },
-        };
-        if !matches!(acceptance, Acceptance::New { .. }) {
-            client.execute("DELETE FROM jobs WHERE kind = $1 AND id_hash = $2", &[&kind, &id_hash]).await?;
-        }
-        Ok(acceptance)
+        })
     }
 
     async fn accept_campaign(
@@ -123,8 +145,7 @@ impl PgStore {
             forbidden: submission.purpose_forbidden,
         });
         let inline = matches!(&job.audience, Audience::Recipients { recipients, .. } if recipients.iter().any(|r| !r.data.is_empty()));
-        let row = client
-            .query_one(
+        let row = cached::query_one(client,
                 "INSERT INTO campaigns (id, name, channel, purpose, lane, provider, template, template_hash, data, audience,
                      rate, burst, track_opens, track_clicks, inline_data, send_at, expires_at)
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING number",
@@ -157,6 +178,40 @@ impl PgStore {
     }
 }
 
+/// Takes the ids that are new, in the order of their hashes so that two daemons cannot block each other. `None` for a
+/// job that is new; of repeats within the run the first.
+async fn claim(
+    client: &impl GenericClient,
+    run: &[Submission],
+    keys: &[Vec<u8>],
+) -> Result<Vec<Option<Acceptance>>> {
+    let Some(first) = run.first() else { return Ok(Vec::new()) };
+    let kind = first.job.kind();
+    let hashes: Vec<&[u8]> = run.iter().map(|one| one.content_hash.as_slice()).collect();
+    let inserted = cached::query(
+        client,
+        "INSERT INTO jobs (kind, id_hash, content_hash)
+         SELECT DISTINCT ON (n.id_hash) $1, n.id_hash, n.content_hash
+         FROM unnest($2::bytea[], $3::bytea[]) WITH ORDINALITY AS n (id_hash, content_hash, place)
+         ORDER BY n.id_hash, n.place ON CONFLICT DO NOTHING RETURNING id_hash",
+        &[&kind, &keys, &hashes],
+    )
+    .await?;
+    let mut new: HashSet<Vec<u8>> = inserted.iter().map(|row| row.get(0)).collect();
+    if new.len() == run.len() {
+        return Ok(vec![None; run.len()]);
+    }
+    let sql = "SELECT id_hash, content_hash FROM jobs WHERE kind = $1 AND id_hash = ANY($2)";
+    let rows = cached::query(client, sql, &[&kind, &keys]).await?;
+    let known: HashMap<&[u8], &[u8]> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let answer = |(key, hash): (&Vec<u8>, &[u8])| match known.get(key.as_slice()) {
+        _ if new.remove(key) => None,
+        Some(content) if *content == hash => Some(Acceptance::Known),
+        _ => Some(Acceptance::Conflict),
+    };
+    Ok(keys.iter().zip(hashes).map(answer).collect())
+}
+
 /// What planning needs beside the campaign's columns.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Planned {
@@ -174,12 +229,12 @@ pub(super) fn pinned(submission: &Submission) -> Result<&PinnedTemplate> {
 
 /// Keeps a template's sources under their hash.
 pub(super) async fn pin(client: &impl GenericClient, template: &PinnedTemplate) -> Result<()> {
-    client
-        .execute(
-            "INSERT INTO templates (hash, name, source) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            &[&template.hash.as_slice(), &template.name, &Json(&template.source)],
-        )
-        .await?;
+    cached::execute(
+        client,
+        "INSERT INTO templates (hash, name, source) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        &[&template.hash.as_slice(), &template.name, &Json(&template.source)],
+    )
+    .await?;
     Ok(())
 }
 
@@ -193,13 +248,12 @@ pub(super) async fn add_links(
         return Ok(());
     }
     let sql = "SELECT count(*) FROM links WHERE campaign = $1 AND url = ANY($2)";
-    let known: i64 = client.query_one(sql, &[&campaign.0, &urls]).await?.get(0);
+    let known: i64 = cached::query_one(client, sql, &[&campaign.0, &urls]).await?.get(0);
     if known == i64::try_from(urls.len()).unwrap_or(i64::MAX) {
         return Ok(());
     }
-    client.execute("SELECT FROM campaigns WHERE number = $1 FOR UPDATE", &[&campaign.0]).await?;
-    client
-        .execute(
+    cached::execute(client, "SELECT FROM campaigns WHERE number = $1 FOR UPDATE", &[&campaign.0]).await?;
+    cached::execute(client,
             "INSERT INTO links (campaign, number, url)
              SELECT $1, (SELECT count(*) FROM links WHERE campaign = $1) + row_number() OVER (ORDER BY n.position) - 1, n.url
              FROM unnest($2::text[]) WITH ORDINALITY AS n (url, position)
@@ -220,7 +274,7 @@ async fn stage(client: &impl GenericClient, campaign: CampaignNo, audience: &Aud
             for chunk in ids.chunks(STAGE_CHUNK) {
                 let none: Vec<Option<&str>> = vec![None; chunk.len()];
                 let data: Vec<Option<Json<()>>> = vec![None; chunk.len()];
-                client.execute(insert, &[&campaign.0, &position, &chunk, &none, &data]).await?;
+                cached::execute(client, insert, &[&campaign.0, &position, &chunk, &none, &data]).await?;
                 position += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
             }
         }
@@ -230,7 +284,7 @@ async fn stage(client: &impl GenericClient, campaign: CampaignNo, audience: &Aud
                 let addresses: Vec<&str> = chunk.iter().map(|entry| entry.address.as_str()).collect();
                 let data: Vec<Option<Json<_>>> =
                     chunk.iter().map(|entry| (!entry.data.is_empty()).then_some(Json(&entry.data))).collect();
-                client.execute(insert, &[&campaign.0, &position, &ids, &addresses, &data]).await?;
+                cached::execute(client, insert, &[&campaign.0, &position, &ids, &addresses, &data]).await?;
                 position += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
             }
         }
@@ -248,7 +302,7 @@ pub(super) struct Existing {
 
 pub(super) async fn existing(client: &impl GenericClient, id: &str) -> Result<Option<Existing>> {
     let sql = "SELECT channel, purpose, standing FROM campaigns WHERE id = $1 LIMIT 1";
-    let Some(row) = client.query_opt(sql, &[&id]).await? else { return Ok(None) };
+    let Some(row) = cached::query_opt(client, sql, &[&id]).await? else { return Ok(None) };
     Ok(Some(Existing {
         channel: decode(row.get(0), Channel::from_code)?,
         purpose: decode(row.get(1), Purpose::from_code)?,

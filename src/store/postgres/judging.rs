@@ -2,11 +2,11 @@
 
 use deadpool_postgres::GenericClient;
 use jiff::Timestamp;
-use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::{Row, Statement};
 
 use super::filter::Parameter;
-use super::{decode, deliveries_table};
+use super::{cached, decode, deliveries_table};
 use crate::model::{CampaignNo, Channel, Lane, Purpose, Reason, State};
 use crate::store::Result;
 use crate::store::dispatching::MessageOptions;
@@ -14,6 +14,7 @@ use crate::store::jobs::Incarnation;
 use crate::store::planning::BATCH_SIZE;
 
 /// What all recipients of one statement share.
+#[derive(PartialEq)]
 pub(super) struct Plan {
     pub(super) campaign: CampaignNo,
     pub(super) channel: Channel,
@@ -43,15 +44,15 @@ impl Plan {
         recipients: u32,
     ) -> Result<Vec<Parameter>> {
         let batches = if self.state == State::Planned { recipients.div_ceil(BATCH_SIZE) } else { 0 };
-        let numbers: Vec<i64> = client
-            .query(
-                "SELECT nextval('batch_numbers') FROM generate_series(1, $1::bigint)",
-                &[&i64::from(batches)],
-            )
-            .await?
-            .iter()
-            .map(|row| row.get(0))
-            .collect();
+        let numbers: Vec<i64> = cached::query(
+            client,
+            "SELECT nextval('batch_numbers') FROM generate_series(1, $1::bigint)",
+            &[&i64::from(batches)],
+        )
+        .await?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
         Ok(vec![
             Box::new(self.campaign.0),
             Box::new(self.channel.code()),
@@ -70,22 +71,23 @@ impl Plan {
         ])
     }
 
-    /// Judges the rows of `source`, a query that yields `contact, occurrence, address, pre` (an address number where
-    /// one is fixed, a reason where one is known already), and writes deliveries, batches and counters.
-    /// `near` narrows `addresses a` to the rows that can match.
-    pub(super) async fn write(
-        &self,
-        client: &impl GenericClient,
-        source: &str,
-        near: &str,
-        parameters: &[Parameter],
-    ) -> Result<Vec<(State, Option<Reason>, i64)>> {
-        let sql = statement(&deliveries_table(self.campaign), source, near);
-        let statement = client.prepare(&sql).await?;
-        let bound: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|value| &**value as _).collect();
-        let rows = client.query(&statement, &bound).await?;
-        rows.iter().map(count).collect()
+    /// The text that judges the rows of `source` and writes deliveries, batches and counters. `source` is a query that
+    /// yields `contact, occurrence, address, pre` (an address number where one is fixed, a reason where one is known
+    /// already); `near` narrows `addresses a` to the rows that can match.
+    pub(super) fn sql(&self, source: &str, near: &str) -> String {
+        statement(&deliveries_table(self.campaign), source, near)
     }
+}
+
+/// Runs what [`Plan::sql`] says.
+pub(super) async fn write(
+    client: &impl GenericClient,
+    statement: &Statement,
+    parameters: &[Parameter],
+) -> Result<Vec<(State, Option<Reason>, i64)>> {
+    let bound: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|value| &**value as _).collect();
+    let rows = client.query(statement, &bound).await?;
+    rows.iter().map(count).collect()
 }
 
 fn count(row: &Row) -> Result<(State, Option<Reason>, i64)> {

@@ -6,8 +6,8 @@ use deadpool_postgres::GenericClient;
 use serde_json::Value;
 use tokio_postgres::types::Json;
 
-use super::judging::{PLAN_PARAMETERS, Plan};
-use super::{PgStore, deliveries_table};
+use super::judging::{PLAN_PARAMETERS, Plan, write};
+use super::{PgStore, cached, deliveries_table};
 use crate::model::address::canonical;
 use crate::model::{CampaignNo, Channel, Reason, State};
 use crate::store::Result;
@@ -51,7 +51,8 @@ impl Plan {
             first + 2,
             first + 3
         );
-        let counts = self.write(client, &source, "", &parameters).await?;
+        let statement = client.prepare_cached(&self.sql(&source, "")).await?;
+        let counts = write(client, &statement, &parameters).await?;
         self.write_data(client, entries).await?;
         Ok(counts)
     }
@@ -66,13 +67,13 @@ impl Plan {
             }
         }
         if !contacts.is_empty() {
-            client
-                .execute(
-                    "INSERT INTO recipient_data (campaign, contact, occurrence, data)
+            cached::execute(
+                client,
+                "INSERT INTO recipient_data (campaign, contact, occurrence, data)
                      SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::jsonb[])",
-                    &[&self.campaign.0, &contacts, &occurrences, &data],
-                )
-                .await?;
+                &[&self.campaign.0, &contacts, &occurrences, &data],
+            )
+            .await?;
         }
         Ok(())
     }
@@ -162,8 +163,7 @@ impl PgStore {
         }
         let addresses: Vec<&str> = rows.iter().map(|(address, _)| *address).collect();
         let owners: Vec<i64> = rows.iter().map(|(_, owner)| *owner).collect();
-        client
-            .execute(
+        cached::execute(client,
                 "INSERT INTO addresses AS a (contact, channel, address, hash, position, consent_at, consent_source)
                  SELECT n.contact, $1, n.address, n.hash, 1000, CASE WHEN $5::text IS NOT NULL THEN now() END, $5
                  FROM unnest($2::bigint[], $3::text[], $4::bytea[]) AS n (contact, address, hash)
@@ -174,8 +174,7 @@ impl PgStore {
                 &[&channel.code(), &owners, &addresses, &hashes, &consent_source],
             )
             .await?;
-        let rows = client
-            .query(
+        let rows = cached::query(client,
                 "SELECT address, contact, number FROM addresses WHERE channel = $1 AND app = '' AND address = ANY($2)",
                 &[&channel.code(), &addresses],
             )
@@ -202,13 +201,13 @@ async fn find_owners(client: &impl GenericClient, channel: Channel, named: &mut 
     if wanted.is_empty() {
         return Ok(());
     }
-    let rows = client
-        .query(
-            "SELECT a.address, c.external_id FROM addresses a JOIN contacts c ON c.number = a.contact
+    let rows = cached::query(
+        client,
+        "SELECT a.address, c.external_id FROM addresses a JOIN contacts c ON c.number = a.contact
              WHERE a.channel = $1 AND a.app = '' AND a.address = ANY($2) AND c.external_id IS NOT NULL",
-            &[&channel.code(), &wanted],
-        )
-        .await?;
+        &[&channel.code(), &wanted],
+    )
+    .await?;
     let owners: HashMap<String, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     for entry in named.iter_mut().filter(|entry| entry.made) {
         if let Some(owner) = entry.address.as_ref().and_then(|address| owners.get(address)) {
@@ -236,25 +235,28 @@ async fn find_or_make_contacts(
     let names: Vec<&str> = rows.iter().map(|(id, _)| *id).collect();
     let stubs: Vec<bool> = rows.iter().map(|(_, (described, _))| !described).collect();
     let made: Vec<bool> = rows.iter().map(|(_, (_, made))| *made).collect();
-    client
-        .execute(
-            "INSERT INTO contacts (external_id, stub, anonymous)
+    cached::execute(
+        client,
+        "INSERT INTO contacts (external_id, stub, anonymous)
              SELECT * FROM unnest($1::text[], $2::boolean[], $3::boolean[]) AS n (id, stub, made)
              WHERE NOT EXISTS (SELECT FROM contacts c WHERE c.external_id = n.id)
              ON CONFLICT (external_id) DO NOTHING",
-            &[&names, &stubs, &made],
-        )
-        .await?;
-    client
-        .execute(
-            "UPDATE contacts c SET stub = false FROM unnest($1::text[], $2::boolean[]) AS n (id, stub)
+        &[&names, &stubs, &made],
+    )
+    .await?;
+    cached::execute(
+        client,
+        "UPDATE contacts c SET stub = false FROM unnest($1::text[], $2::boolean[]) AS n (id, stub)
              WHERE c.external_id = n.id AND c.stub AND NOT n.stub",
-            &[&names, &stubs],
-        )
-        .await?;
-    let rows = client
-        .query("SELECT external_id, number, stub FROM contacts WHERE external_id = ANY($1)", &[&names])
-        .await?;
+        &[&names, &stubs],
+    )
+    .await?;
+    let rows = cached::query(
+        client,
+        "SELECT external_id, number, stub FROM contacts WHERE external_id = ANY($1)",
+        &[&names],
+    )
+    .await?;
     Ok(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
 }
 
@@ -265,8 +267,7 @@ pub(super) async fn number_repeats(
     entries: &mut [Entry],
 ) -> Result<()> {
     let contacts: Vec<i64> = entries.iter().map(|entry| entry.contact).collect();
-    let rows = client
-        .query(
+    let rows = cached::query(client,
             &format!(
                 "SELECT contact, max(occurrence) + 1 FROM {} WHERE campaign = $1 AND contact = ANY($2) GROUP BY contact",
                 deliveries_table(campaign)

@@ -13,12 +13,13 @@ use super::counters::{
     METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
 };
 use super::{PgStore, decode};
+use crate::model::campaign::Facts;
 use crate::model::event::MachineRule;
 use crate::model::{Channel, EventKind, Reason, State};
 use crate::store::Result;
 use crate::store::reports::{
     AttemptRecord, Counts, DeliveryQuery, DeliveryRecord, EventRecord, Explanation, HourCount, LinkCount,
-    Reports,
+    Reports, Totals,
 };
 
 #[async_trait]
@@ -94,6 +95,47 @@ impl Reports for PgStore {
             )
             .await?;
         rows.iter().map(delivery).collect()
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        let client = self.client().await?;
+        let rows = client
+            .query(
+                "SELECT standing, paused, cancelled_at IS NOT NULL, started_at IS NOT NULL, planned_at IS NOT NULL,
+                        finished_at IS NOT NULL, count(*)
+                 FROM campaigns GROUP BY 1, 2, 3, 4, 5, 6",
+                &[],
+            )
+            .await?;
+        let mut campaigns = BTreeMap::new();
+        for row in &rows {
+            let facts = Facts {
+                standing: row.get(0),
+                paused: row.get(1),
+                cancelled: row.get(2),
+                started: row.get(3),
+                planned: row.get(4),
+                finished: row.get(5),
+            };
+            *campaigns.entry(facts.status()).or_default() += row.get::<_, i64>(6);
+        }
+        let unknown = client
+            .query(
+                "SELECT k.channel, sum(n)::bigint FROM (
+                     SELECT campaign, n FROM counters WHERE metric = $1 AND state = $2
+                     UNION ALL
+                     SELECT campaign, n FROM counter_deltas WHERE metric = $1 AND state = $2
+                 ) parts JOIN campaigns k ON k.number = parts.campaign GROUP BY 1",
+                &[&METRIC_STATE, &State::Unknown.code()],
+            )
+            .await?;
+        Ok(Totals {
+            campaigns: campaigns.into_iter().collect(),
+            unknown: unknown
+                .iter()
+                .map(|row| Ok((decode(row.get(0), Channel::from_code)?, row.get(1))))
+                .collect::<Result<_>>()?,
+        })
     }
 
     async fn explain(&self, campaign: &str, external_id: &str) -> Result<Vec<Explanation>> {

@@ -1,91 +1,160 @@
 //! Single messages under standing campaigns, on PostgreSQL.
 
+use std::collections::HashMap;
+
 use deadpool_postgres::GenericClient;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::Json;
 
-use super::PgStore;
 use super::jobs::{add_links, existing, pin, pinned};
 use super::judging::Plan;
 use super::recipients::Listed;
+use super::{PgStore, cached};
 use crate::model::contact::Problem;
-use crate::model::job::{MessageJob, MessageTo};
-use crate::model::{CampaignNo, Reason, State};
-use crate::store::Result;
+use crate::model::job::{Job, MessageJob, MessageTo};
+use crate::model::{CampaignNo, Channel, Purpose, Reason, State};
 use crate::store::dispatching::MessageOptions;
 use crate::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
+use crate::store::{Error, Result};
+
+/// Messages that share everything but recipient and data: they go in one statement and, where nothing excludes them,
+/// into one batch.
+struct Group {
+    plan: Plan,
+    listed: Vec<Listed>,
+    occurrences: Vec<i64>,
+}
+
+/// Standing campaigns that this transaction has looked up, with the templates that it has pinned.
+type Opened = HashMap<(String, Channel, Purpose, [u8; 32]), (CampaignNo, bool)>;
 
 impl PgStore {
-    pub(super) async fn accept_message(
+    pub(super) async fn accept_messages(
         &self,
         client: &impl GenericClient,
-        job: &MessageJob,
-        submission: &Submission,
+        submissions: &[&Submission],
         owner: Option<Incarnation>,
-    ) -> Result<Acceptance> {
-        let template = pinned(submission)?;
-        match existing(client, &job.campaign).await? {
-            Some(found) if !found.standing => {
-                let problem =
-                    format!("`{}` is a bulk campaign; a message stands under a standing one", job.campaign);
-                return Ok(Acceptance::Invalid(Problem::new("$.campaign", problem)));
+    ) -> Result<Vec<Acceptance>> {
+        let mut opened = Opened::new();
+        let mut groups: Vec<Group> = Vec::new();
+        let mut answers = Vec::with_capacity(submissions.len());
+        for submission in submissions {
+            let Job::Message(job) = &submission.job else {
+                return Err(Error::Refused("a run of messages has another job in it".into()));
+            };
+            let (campaign, stopped) = match self.open(client, &mut opened, job, pinned(submission)?).await? {
+                Ok(found) => found,
+                Err(problem) => {
+                    answers.push(Acceptance::Invalid(problem));
+                    continue;
+                }
+            };
+            let plan = plan_of(submission, job, campaign, stopped, owner)?;
+            let (external_id, address) = match &job.to {
+                MessageTo::ExternalId(id) => (Some(id.clone()), None),
+                MessageTo::Address(address) => (None, Some(address.clone())),
+            };
+            let data = (!job.data.is_empty()).then(|| job.data.clone().into());
+            let listed = Listed { external_id, address, data };
+            match groups.iter_mut().find(|group| group.plan == plan) {
+                Some(group) => {
+                    group.listed.push(listed);
+                    group.occurrences.push(occurrence(&job.id));
+                }
+                None => {
+                    groups.push(Group { plan, listed: vec![listed], occurrences: vec![occurrence(&job.id)] })
+                }
             }
-            Some(found) if found.channel != job.channel => {
-                let problem =
-                    format!("the standing campaign `{}` has the channel {}", job.campaign, found.channel);
-                return Ok(Acceptance::Invalid(Problem::new("$.channel", problem)));
+            answers.push(Acceptance::New { warnings: Vec::new() });
+        }
+        for Group { plan, listed, occurrences } in groups {
+            let mut entries = self.resolve(client, plan.channel, listed, None).await?;
+            for (entry, occurrence) in entries.iter_mut().zip(occurrences) {
+                entry.occurrence = occurrence;
             }
-            Some(found) if found.purpose != job.purpose => {
-                let problem =
-                    format!("the standing campaign `{}` has the purpose {}", job.campaign, found.purpose);
-                return Ok(Acceptance::Invalid(Problem::new("$.purpose", problem)));
-            }
-            _ => {}
+            plan.write_entries(client, entries).await?;
+        }
+        Ok(answers)
+    }
+
+    /// The standing campaign of this month and whether it was cancelled; opened, and the template pinned, where needed.
+    async fn open(
+        &self,
+        client: &impl GenericClient,
+        opened: &mut Opened,
+        job: &MessageJob,
+        template: &PinnedTemplate,
+    ) -> Result<std::result::Result<(CampaignNo, bool), Problem>> {
+        let key = (job.campaign.clone(), job.channel, job.purpose, template.hash);
+        if let Some(found) = opened.get(&key) {
+            return Ok(Ok(*found));
+        }
+        if let Some(problem) = objection(client, job).await? {
+            return Ok(Err(problem));
         }
         pin(client, template).await?;
         let (campaign, stopped) = open_month(client, job, template).await?;
         self.ensure_partition(client, campaign).await?;
         add_links(client, campaign, &template.links).await?;
-        let now = Timestamp::now();
-        let expired = job.expires_at.is_some_and(|at| at <= now);
-        let (state, reason) = match (stopped, expired) {
-            (true, _) => (State::Cancelled, Some(Reason::CampaignCancelled)),
-            (_, true) => (State::Expired, Some(Reason::CampaignExpired)),
-            _ => (State::Planned, None),
-        };
-        let due_at = job.send_at.filter(|at| *at > now);
-        let plan = Plan {
-            campaign,
-            channel: job.channel,
-            lane: job.lane,
-            purpose: job.purpose,
-            purpose_forbidden: submission.purpose_forbidden,
-            apps: submission.apps.clone(),
-            template: template.hash.to_vec(),
-            due_at,
-            owner: owner.filter(|_| due_at.is_none()),
-            options: Some(MessageOptions {
-                provider: job.provider.clone(),
-                expires_at: job.expires_at,
-                tracking: job.tracking,
-            }),
-            state,
-            reason,
-        };
-        let (external_id, address) = match &job.to {
-            MessageTo::ExternalId(id) => (Some(id.clone()), None),
-            MessageTo::Address(address) => (None, Some(address.clone())),
-        };
-        let data = (!job.data.is_empty()).then(|| job.data.clone().into());
-        let mut entries =
-            self.resolve(client, job.channel, vec![Listed { external_id, address, data }], None).await?;
-        for entry in &mut entries {
-            entry.occurrence = occurrence(&job.id);
-        }
-        plan.write_entries(client, entries).await?;
-        Ok(Acceptance::New { warnings: Vec::new() })
+        opened.insert(key, (campaign, stopped));
+        Ok(Ok((campaign, stopped)))
     }
+}
+
+/// What keeps a message from standing under the campaign that it names.
+async fn objection(client: &impl GenericClient, job: &MessageJob) -> Result<Option<Problem>> {
+    let name = &job.campaign;
+    Ok(match existing(client, name).await? {
+        Some(found) if !found.standing => Some(Problem::new(
+            "$.campaign",
+            format!("`{name}` is a bulk campaign; a message stands under a standing one"),
+        )),
+        Some(found) if found.channel != job.channel => {
+            let problem = format!("the standing campaign `{name}` has the channel {}", found.channel);
+            Some(Problem::new("$.channel", problem))
+        }
+        Some(found) if found.purpose != job.purpose => {
+            let problem = format!("the standing campaign `{name}` has the purpose {}", found.purpose);
+            Some(Problem::new("$.purpose", problem))
+        }
+        _ => None,
+    })
+}
+
+fn plan_of(
+    submission: &Submission,
+    job: &MessageJob,
+    campaign: CampaignNo,
+    stopped: bool,
+    owner: Option<Incarnation>,
+) -> Result<Plan> {
+    let now = Timestamp::now();
+    let expired = job.expires_at.is_some_and(|at| at <= now);
+    let (state, reason) = match (stopped, expired) {
+        (true, _) => (State::Cancelled, Some(Reason::CampaignCancelled)),
+        (_, true) => (State::Expired, Some(Reason::CampaignExpired)),
+        _ => (State::Planned, None),
+    };
+    let due_at = job.send_at.filter(|at| *at > now);
+    Ok(Plan {
+        campaign,
+        channel: job.channel,
+        lane: job.lane,
+        purpose: job.purpose,
+        purpose_forbidden: submission.purpose_forbidden,
+        apps: submission.apps.clone(),
+        template: pinned(submission)?.hash.to_vec(),
+        due_at,
+        owner: owner.filter(|_| due_at.is_none()),
+        options: Some(MessageOptions {
+            provider: job.provider.clone(),
+            expires_at: job.expires_at,
+            tracking: job.tracking,
+        }),
+        state,
+        reason,
+    })
 }
 
 /// A message's place under its contact: never 0, which is a bulk campaign's.
@@ -105,11 +174,10 @@ async fn open_month(
 ) -> Result<(CampaignNo, bool)> {
     let this_month = "SELECT number, cancelled_at IS NOT NULL FROM campaigns
          WHERE id = $1 AND month = date_trunc('month', now() AT TIME ZONE 'UTC')::date";
-    if let Some(row) = client.query_opt(this_month, &[&job.campaign]).await? {
+    if let Some(row) = cached::query_opt(client, this_month, &[&job.campaign]).await? {
         return Ok((CampaignNo(row.get(0)), row.get(1)));
     }
-    client
-        .execute(
+    cached::execute(client,
             "INSERT INTO campaigns (id, month, channel, purpose, lane, provider, template, template_hash, data, rate,
                  track_opens, track_clicks, inline_data, standing, paused, cancelled_at, started_at, planned_at)
              SELECT $1, date_trunc('month', now() AT TIME ZONE 'UTC')::date, $2, $3, $4, $5, $6, $7, '{}', $8, $9, $10,
@@ -130,6 +198,6 @@ async fn open_month(
             ],
         )
         .await?;
-    let row = client.query_one(this_month, &[&job.campaign]).await?;
+    let row = cached::query_one(client, this_month, &[&job.campaign]).await?;
     Ok((CampaignNo(row.get(0)), row.get(1)))
 }

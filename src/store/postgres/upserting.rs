@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use deadpool_postgres::GenericClient;
 use jiff::Timestamp;
+use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::PgStore;
@@ -47,8 +48,8 @@ impl PgStore {
     ) -> Result<Vec<ForeignAddress>> {
         let addresses = self.address_rows(contacts).await?;
         self.adopt_anonymous(client, contacts, &addresses).await?;
-        let numbers = write_contacts(client, contacts, mode).await?;
-        write_addresses(client, contacts, &addresses, &numbers, mode, source).await
+        let written = write_contacts(client, contacts, mode).await?;
+        write_addresses(client, contacts, &addresses, &written, mode, source).await
     }
 
     async fn address_rows(&self, contacts: &[Contact]) -> Result<Vec<AddressRow>> {
@@ -80,7 +81,8 @@ impl PgStore {
         contacts: &[Contact],
         rows: &[AddressRow],
     ) -> Result<()> {
-        if rows.is_empty() {
+        let some = "SELECT EXISTS (SELECT FROM contacts WHERE anonymous)";
+        if rows.is_empty() || !client.query_one(some, &[]).await?.get::<_, bool>(0) {
             return Ok(());
         }
         let ids: Vec<&str> = rows.iter().map(|row| contacts[row.index].external_id.as_str()).collect();
@@ -124,8 +126,20 @@ fn distinct_prefix(contacts: &[Contact]) -> usize {
     contacts.iter().take(CHUNK).take_while(|contact| seen.insert(contact.external_id.as_str())).count()
 }
 
-/// Writes the contacts and returns their numbers, in order.
-async fn write_contacts(client: &impl GenericClient, contacts: &[Contact], mode: Upsert) -> Result<Vec<i64>> {
+/// A contact's row.
+#[derive(Clone, Copy)]
+struct Written {
+    number: i64,
+    /// It was not there before, so it has no addresses yet.
+    fresh: bool,
+}
+
+/// Writes the contacts and returns their rows, in order.
+async fn write_contacts(
+    client: &impl GenericClient,
+    contacts: &[Contact],
+    mode: Upsert,
+) -> Result<Vec<Written>> {
     let ids: Vec<&str> = contacts.iter().map(|contact| contact.external_id.as_str()).collect();
     let (mut set, mut removed) = (Vec::new(), Vec::new());
     for contact in contacts {
@@ -139,33 +153,47 @@ async fn write_contacts(client: &impl GenericClient, contacts: &[Contact], mode:
     let locales: Vec<Option<&str>> = contacts.iter().map(|contact| contact.locale.as_deref()).collect();
     let timezones: Vec<Option<&str>> = contacts.iter().map(|contact| contact.timezone.as_deref()).collect();
     let replace = mode == Upsert::Replace;
-    let (update, insert) = (client.prepare_cached(UPDATE).await?, client.prepare_cached(INSERT).await?);
-    let mut numbers: HashMap<String, i64> = HashMap::with_capacity(ids.len());
-    while numbers.len() < ids.len() {
-        // A second round meets what another session inserted between the two statements.
-        let rows =
-            client.query(&update, &[&ids, &set, &removed, &tags, &locales, &timezones, &replace]).await?;
-        numbers.extend(rows.iter().map(|row| (row.get(0), row.get(1))));
-        if numbers.len() < ids.len() {
-            let rows = client.query(&insert, &[&ids, &set, &tags, &locales, &timezones]).await?;
-            numbers.extend(rows.iter().map(|row| (row.get(0), row.get(1))));
+    let (find, insert) = (client.prepare_cached(FIND).await?, client.prepare_cached(INSERT).await?);
+    let row = |row: &Row, fresh| (row.get(0), Written { number: row.get(1), fresh });
+    let found = client.query(&find, &[&ids]).await?;
+    let mut written: HashMap<String, Written> = found.iter().map(|found| row(found, false)).collect();
+    while written.len() < ids.len() {
+        let rows = client.query(&insert, &[&ids, &set, &tags, &locales, &timezones]).await?;
+        written.extend(rows.iter().map(|found| row(found, true)));
+        if written.len() < ids.len() {
+            // Another session was faster with some.
+            for (id, known) in client.query(&find, &[&ids]).await?.iter().map(|found| row(found, false)) {
+                written.entry(id).or_insert(known);
+            }
         }
     }
-    Ok(ids.iter().filter_map(|id| numbers.get(*id).copied()).collect())
+    if written.values().any(|row| !row.fresh) {
+        let update = client.prepare_cached(&update()).await?;
+        client.execute(&update, &[&ids, &set, &removed, &tags, &locales, &timezones, &replace]).await?;
+    }
+    Ok(ids.iter().filter_map(|id| written.get(*id).copied()).collect())
 }
 
-const UPDATE: &str = "
-    UPDATE contacts c SET
-        attributes = CASE WHEN $7 THEN n.attributes
-            ELSE (c.attributes || n.attributes) - ARRAY(SELECT jsonb_array_elements_text(n.removed)) END,
-        tags = CASE WHEN n.tags IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(n.tags))
-            WHEN $7 THEN '{}' ELSE c.tags END,
-        locale = CASE WHEN $7 THEN n.locale ELSE coalesce(n.locale, c.locale) END,
-        timezone = CASE WHEN $7 THEN n.timezone ELSE coalesce(n.timezone, c.timezone) END,
-        stub = false, updated_at = now()
-    FROM unnest($1::text[], $2::jsonb[], $3::jsonb[], $4::jsonb[], $5::text[], $6::text[])
-        AS n (id, attributes, removed, tags, locale, timezone)
-    WHERE c.external_id = n.id RETURNING c.external_id, c.number";
+const FIND: &str = "SELECT external_id, number FROM contacts WHERE external_id = ANY($1)";
+
+const ATTRIBUTES: &str = "CASE WHEN $7 THEN n.attributes
+    ELSE (c.attributes || n.attributes) - ARRAY(SELECT jsonb_array_elements_text(n.removed)) END";
+const TAGS: &str = "CASE WHEN n.tags IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(n.tags))
+    WHEN $7 THEN '{}' ELSE c.tags END";
+const LOCALE: &str = "CASE WHEN $7 THEN n.locale ELSE coalesce(n.locale, c.locale) END";
+const TIMEZONE: &str = "CASE WHEN $7 THEN n.timezone ELSE coalesce(n.timezone, c.timezone) END";
+
+/// Leaves alone what would not change, so that an import that is repeated writes nothing.
+fn update() -> String {
+    format!(
+        "UPDATE contacts c SET attributes = {ATTRIBUTES}, tags = {TAGS}, locale = {LOCALE}, timezone = {TIMEZONE},
+             stub = false, updated_at = now()
+         FROM unnest($1::text[], $2::jsonb[], $3::jsonb[], $4::jsonb[], $5::text[], $6::text[])
+             AS n (id, attributes, removed, tags, locale, timezone)
+         WHERE c.external_id = n.id AND (c.stub OR ({ATTRIBUTES}, {TAGS}, {LOCALE}, {TIMEZONE})
+             IS DISTINCT FROM (c.attributes, c.tags, c.locale, c.timezone))"
+    )
+}
 
 /// Only ids that are new: a conflict would burn numbers, and planning walks the range of numbers.
 const INSERT: &str = "
@@ -190,58 +218,59 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn new(rows: &'a [AddressRow], numbers: &[i64]) -> Self {
+    fn new(rows: &[&'a AddressRow], contacts: &[Written]) -> Self {
         let given_at = |row: &AddressRow| match row.consent {
             Some(Consent::GivenAt(at)) => Some(at),
             _ => None,
         };
         let given = |row: &AddressRow| row.consent.map(|consent| consent != Consent::Withdrawn);
         Columns {
-            owners: rows.iter().map(|row| numbers[row.index]).collect(),
+            owners: rows.iter().map(|row| contacts[row.index].number).collect(),
             channels: rows.iter().map(|row| row.channel.code()).collect(),
             apps: rows.iter().map(|row| row.app.as_str()).collect(),
             addresses: rows.iter().map(|row| row.address.as_str()).collect(),
             hashes: rows.iter().map(|row| row.hash.as_slice()).collect(),
             positions: rows.iter().map(|row| row.position).collect(),
-            given: rows.iter().map(given).collect(),
-            given_at: rows.iter().map(given_at).collect(),
+            given: rows.iter().map(|row| given(row)).collect(),
+            given_at: rows.iter().map(|row| given_at(row)).collect(),
         }
     }
 
     /// Removes addresses that the contacts in `replaced` do not list any more.
-    async fn remove_others(&self, client: &impl GenericClient, replaced: &[i64]) -> Result<()> {
+    async fn remove_others(&self, client: &impl GenericClient, replaced: &[i64], mode: Upsert) -> Result<()> {
         let statement = client
             .prepare_cached(
                 "DELETE FROM addresses a WHERE a.contact = ANY($1) AND NOT EXISTS (
                      SELECT FROM unnest($2::bigint[], $3::smallint[], $4::text[], $5::text[]) AS n (contact, channel, app, address)
-                     WHERE n.contact = a.contact AND n.channel = a.channel AND n.app = a.app AND n.address = a.address)",
+                     WHERE n.contact = a.contact AND n.channel = a.channel AND n.app = a.app AND n.address = a.address)
+                 AND ($6 OR EXISTS (
+                     SELECT FROM unnest($2::bigint[], $3::smallint[]) AS n (contact, channel)
+                     WHERE n.contact = a.contact AND n.channel = a.channel))",
             )
             .await?;
-        let bound: [&(dyn ToSql + Sync); 5] =
-            [&replaced, &self.owners, &self.channels, &self.apps, &self.addresses];
+        let every_channel = mode != Upsert::Rows;
+        let bound: [&(dyn ToSql + Sync); 6] =
+            [&replaced, &self.owners, &self.channels, &self.apps, &self.addresses, &every_channel];
         client.execute(&statement, &bound).await?;
         Ok(())
     }
 
-    /// Writes what no other contact owns; of entries with one address the first wins. Returns how many were written.
+    /// Writes what no other contact owns; no address may come twice. Returns how many rows changed.
     async fn write(&self, client: &impl GenericClient, source: &str) -> Result<u64> {
         let statement = client
             .prepare_cached(
-                "WITH entries AS (
-                     SELECT DISTINCT ON (channel, app, address) *
-                     FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::bytea[], $6::smallint[],
-                                 $7::boolean[], $8::timestamptz[])
-                         WITH ORDINALITY AS n (contact, channel, app, address, hash, position, given, given_at, ord)
-                     ORDER BY channel, app, address, ord)
-                 INSERT INTO addresses AS a (contact, channel, app, address, hash, position, consent_at, consent_source)
+                "INSERT INTO addresses AS a (contact, channel, app, address, hash, position, consent_at, consent_source)
                  SELECT contact, channel, app, address, hash, position,
                         CASE WHEN given THEN coalesce(given_at, now()) END, CASE WHEN given THEN $9 END
-                 FROM entries
+                 FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::bytea[], $6::smallint[],
+                             $7::boolean[], $8::timestamptz[])
+                     AS n (contact, channel, app, address, hash, position, given, given_at)
                  ON CONFLICT (channel, app, address) DO UPDATE SET
                      position = excluded.position,
                      consent_at = coalesce(a.consent_at, excluded.consent_at),
                      consent_source = coalesce(a.consent_source, excluded.consent_source)
-                 WHERE a.contact = excluded.contact",
+                 WHERE a.contact = excluded.contact AND (a.position <> excluded.position
+                     OR a.consent_at IS NULL AND excluded.consent_at IS NOT NULL)",
             )
             .await?;
         let bound: [&(dyn ToSql + Sync); 9] = [
@@ -309,35 +338,40 @@ async fn write_addresses(
     client: &impl GenericClient,
     contacts: &[Contact],
     rows: &[AddressRow],
-    numbers: &[i64],
+    written: &[Written],
     mode: Upsert,
     source: &str,
 ) -> Result<Vec<ForeignAddress>> {
     let replaced: Vec<i64> = contacts
         .iter()
-        .zip(numbers)
-        .filter(|(contact, _)| contact.addresses.is_some() || mode == Upsert::Replace)
-        .map(|(_, number)| *number)
+        .zip(written)
+        .filter(|(contact, row)| !row.fresh && (contact.addresses.is_some() || mode == Upsert::Replace))
+        .map(|(_, row)| row.number)
         .collect();
-    let columns = Columns::new(rows, numbers);
+    let mut left: Vec<&AddressRow> = rows.iter().collect();
     if !replaced.is_empty() {
-        columns.remove_others(client, &replaced).await?;
+        Columns::new(&left, written).remove_others(client, &replaced, mode).await?;
     }
-    if rows.is_empty() {
-        return Ok(Vec::new());
+    let mut foreign = Vec::new();
+    while !left.is_empty() {
+        // An address that comes again waits for the next round, when it has its owner.
+        let mut seen = HashSet::new();
+        let (round, again) =
+            left.into_iter().partition(|row| seen.insert((row.channel, &row.app, &row.address)));
+        let round: Vec<&AddressRow> = round;
+        let columns = Columns::new(&round, written);
+        let count = columns.write(client, source).await?;
+        columns.settle_consent(client, source).await?;
+        if count < round.len() as u64 {
+            foreign.extend(columns.owned_by_others(client).await?.into_iter().map(|at| round[at]));
+        }
+        left = again;
     }
-    let written = columns.write(client, source).await?;
-    columns.settle_consent(client, source).await?;
-    if written == rows.len() as u64 {
-        return Ok(Vec::new());
-    }
-    let foreign = columns.owned_by_others(client).await?;
-    Ok(foreign
-        .into_iter()
-        .map(|at| ForeignAddress {
-            index: rows[at].index,
-            external_id: contacts[rows[at].index].external_id.clone(),
-            channel: rows[at].channel,
-        })
-        .collect())
+    foreign.sort_by_key(|row| row.index);
+    let left_out = |row: &AddressRow| ForeignAddress {
+        index: row.index,
+        external_id: contacts[row.index].external_id.clone(),
+        channel: row.channel,
+    };
+    Ok(foreign.into_iter().map(left_out).collect())
 }

@@ -11,6 +11,7 @@ on_each_store!(
     a_store_is_migrated_once,
     a_job_counts_once,
     a_group_is_answered_in_order,
+    messages_of_a_group_go_together,
     a_control_needs_its_campaign,
     a_message_stands_under_a_standing_campaign,
     foreign_addresses_are_warnings,
@@ -73,6 +74,43 @@ async fn a_group_is_answered_in_order(bed: &Bed) {
     assert_eq!(path(&answers[1]), "$.campaign");
     assert_eq!(answers[2..], [new(), Acceptance::Known, new()]);
     assert_eq!(bed.store.campaign("spring").await.unwrap().unwrap().status.as_str(), "paused");
+}
+
+async fn messages_of_a_group_go_together(bed: &Bed) {
+    let me = bed.store.join("one").await.unwrap();
+    bed.people(2).await;
+    let say = |id: &str, to: &str, more: Value| {
+        submission(message(id, "thanks", json!({"address": format!("{to}@example.com")}), more))
+    };
+    bed.campaign("bulk", json!({"all": true}), json!({})).await;
+    let wrong = || submission(message("w", "bulk", json!({"address": "w@example.com"}), json!({})));
+    let group = [
+        say("m1", "p1", json!({"data": {"n": 1}})),
+        say("m2", "p2", json!({"data": {"n": 2}})),
+        say("m3", "new", json!({})),
+        wrong(),
+        say("m4", "p1", json!({"provider": "relay"})),
+        say("m1", "p1", json!({"data": {"n": 1}})),
+        say("m2", "p2", json!({"data": {"n": 3}})),
+        wrong(),
+        say("m5", "p1", json!({})),
+    ];
+    let answers = bed.store.accept(&group, Some(me)).await.unwrap();
+    assert_eq!(answers[..3], [new(), new(), new()]);
+    assert_eq!((path(&answers[3]), path(&answers[7])), ("$.campaign", "$.campaign"));
+    assert_eq!(answers[4..7], [new(), Acceptance::Known, Acceptance::Conflict]);
+    let mut leases = bed.store.leased_at_acceptance(me, campaignd::model::Channel::Email).await.unwrap();
+    leases.sort_unstable_by_key(|lease| lease.members.len());
+    assert_eq!(leases.iter().map(|lease| lease.members.len()).collect::<Vec<_>>(), [1, 4]);
+    assert_eq!(leases[0].options.as_ref().unwrap().provider.as_deref(), Some("relay"));
+    let mut data = Vec::new();
+    for recipient in bed.intend(me, &leases[1]).await.unwrap() {
+        data.push((recipient.address, recipient.own_data.map_or(Value::Null, |data| data["n"].clone())));
+    }
+    data.sort_by_key(|(address, n)| (address.clone(), n.to_string()));
+    let want = [("new", Value::Null), ("p1", json!(1)), ("p1", Value::Null), ("p2", json!(2))];
+    assert_eq!(data, want.map(|(name, n)| (format!("{name}@example.com"), n)));
+    bed.check_law().await;
 }
 
 async fn a_control_needs_its_campaign(bed: &Bed) {

@@ -33,6 +33,11 @@ impl Bed {
         bed
     }
 
+    /// As `store.url` of the configuration takes it.
+    pub(crate) fn url(&self) -> String {
+        self.db.url()
+    }
+
     /// The same store as another daemon sees it.
     pub(crate) fn another_daemon(&self) -> Arc<dyn Store> {
         Arc::new(PgStore::new(&self.db.url(), 4).unwrap())
@@ -66,6 +71,11 @@ impl Bed {
 
     pub(crate) async fn replace(&self, contacts: Value) -> Vec<String> {
         self.write(contacts, Upsert::Replace).await
+    }
+
+    /// As a table's rows are imported.
+    pub(crate) async fn row(&self, contacts: Value) -> Vec<String> {
+        self.write(contacts, Upsert::Rows).await
     }
 
     /// Returns the ids of contacts that lost an address to its owner.
@@ -136,6 +146,26 @@ impl Bed {
             assert_eq!(sum - planned, campaign.settled, "settled of {}", campaign.id);
             assert!(counts.sending <= planned, "sending of {}", campaign.id);
         }
+        self.check_batches().await;
+    }
+
+    /// Members at or past a watermark wait in their batch, what waits is in a batch, and a batch that nobody owns has
+    /// no doubtful member.
+    async fn check_batches(&self) {
+        let sql = "
+            WITH members AS (
+                SELECT b.number, b.campaign, b.owner, b.watermark, b.size, n.*
+                FROM batches b, unnest(b.contacts, b.occurrences) WITH ORDINALITY AS n (contact, occurrence, place)),
+            waiting AS (SELECT * FROM members WHERE place > watermark AND place <= size)
+            SELECT (SELECT count(*) FROM waiting w LEFT JOIN deliveries d USING (campaign, contact, occurrence)
+                    WHERE d.state IS DISTINCT FROM 1 OR d.batch <> w.number),
+                   (SELECT count(*) FROM deliveries d LEFT JOIN members m USING (campaign, contact, occurrence)
+                    WHERE d.state = 1 AND (m.number IS NULL OR m.number = d.batch AND m.place > m.size)),
+                   (SELECT count(*) FROM members m JOIN deliveries d USING (campaign, contact, occurrence)
+                    WHERE m.owner IS NULL AND m.place <= m.watermark AND d.state = 1 AND d.batch = m.number)";
+        let row = self.db.connect().await.query_one(sql, &[]).await.unwrap();
+        let broken: [i64; 3] = [row.get(0), row.get(1), row.get(2)];
+        assert_eq!(broken, [0; 3], "settled in wait, waiting nowhere, doubtful without an owner");
     }
 
     /// Leases everything that is due on e-mail.

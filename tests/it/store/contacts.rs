@@ -12,6 +12,7 @@ on_each_store!(
     attributes_merge_and_null_removes,
     put_replaces_the_whole,
     tags_and_addresses_replace_where_present,
+    a_row_replaces_addresses_of_its_own_channel,
     one_list_may_name_a_contact_twice,
     a_foreign_address_stays_where_it_is,
     consent_is_given_dated_and_withdrawn,
@@ -72,6 +73,16 @@ async fn tags_and_addresses_replace_where_present(bed: &Bed) {
     assert_eq!(shown().await, ("z".into(), "a3@example.com a2@example.com".into()));
     bed.upsert(json!([{"external_id": "A", "tags": [], "addresses": []}])).await;
     assert_eq!(shown().await, (String::new(), String::new()));
+}
+
+async fn a_row_replaces_addresses_of_its_own_channel(bed: &Bed) {
+    let phone = json!({"channel": "sms", "address": "+8613800138000"});
+    bed.upsert(json!([{"external_id": "A", "addresses": [email("old"), phone]}])).await;
+    bed.row(json!([{"external_id": "A", "addresses": [email("new")]}])).await;
+    bed.row(json!([{"external_id": "A", "attributes": {"a": 1}}])).await;
+    let kept: Vec<String> =
+        bed.store.contact("A").await.unwrap().unwrap().addresses.into_iter().map(|a| a.address).collect();
+    assert_eq!(kept, ["new@example.com", "+8613800138000"]);
 }
 
 async fn one_list_may_name_a_contact_twice(bed: &Bed) {

@@ -65,7 +65,7 @@ async fn nothing_is_leased_before_its_time(bed: &Bed) {
     bed.accept_as(job, Some(me)).await;
     assert_eq!(bed.store.campaigns_to_plan().await.unwrap(), []);
     assert_eq!(bed.store.campaign("spring").await.unwrap().unwrap().status.as_str(), "scheduled");
-    assert_eq!(bed.store.leased_at_acceptance(me, &[]).await.unwrap(), []);
+    assert_eq!(bed.store.leased_at_acceptance(me, Channel::Email).await.unwrap(), []);
     assert_eq!(bed.lease(me).await, []);
     bed.pass(SignedDuration::from_hours(2)).await;
     bed.plan(10).await;
@@ -93,10 +93,10 @@ async fn a_message_is_leased_to_its_acceptor(bed: &Bed) {
         |id: &str| message(id, "thanks", json!({"address": "a@example.com"}), json!({"provider": "relay"}));
     bed.accept_as(job("m1"), Some(me)).await;
     bed.accept(job("m2")).await;
-    let mine = bed.store.leased_at_acceptance(me, &[]).await.unwrap();
+    let mine = bed.store.leased_at_acceptance(me, Channel::Email).await.unwrap();
     assert_eq!(mine.len(), 1);
     assert_eq!(mine[0].options.as_ref().unwrap().provider.as_deref(), Some("relay"));
-    assert_eq!(bed.store.leased_at_acceptance(you, &[]).await.unwrap(), []);
+    assert_eq!(bed.store.leased_at_acceptance(you, Channel::Email).await.unwrap(), []);
     assert_eq!(bed.lease(you).await.len(), 1);
     assert_eq!(bed.intend(me, &mine[0]).await.unwrap()[0].address, "a@example.com");
 }
@@ -131,7 +131,7 @@ async fn a_release_in_mid_air_leaves_the_doubtful_named(bed: &Bed) {
     assert_eq!(bed.tally("spring").await, tallied([("unknown/crash", 2)]));
     bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
     assert_eq!(bed.tally("spring").await, tallied([("accepted", 2)]));
-    assert_eq!(bed.store.finish_campaigns().await.unwrap()[0].imbalance, 0);
+    assert_eq!(bed.store.finish_campaigns(false).await.unwrap()[0].imbalance, 0);
 }
 
 async fn a_rescue_names_the_doubtful_and_frees_the_rest(bed: &Bed) {

@@ -4,9 +4,11 @@ mod accepting;
 mod audiences;
 mod bed;
 mod contacts;
+mod events;
 mod exclusions;
 mod leases;
 mod life;
+mod random;
 mod stopping;
 mod ticks;
 

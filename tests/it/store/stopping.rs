@@ -26,7 +26,7 @@ async fn status(bed: &Bed, id: &str) -> CampaignStatus {
 
 /// Finished campaigns; their rows agree with their counters.
 async fn finished(bed: &Bed) -> Vec<String> {
-    let finished = bed.store.finish_campaigns().await.unwrap();
+    let finished = bed.store.finish_campaigns(false).await.unwrap();
     assert!(finished.iter().all(|one| one.imbalance == 0), "{finished:?}");
     finished.into_iter().map(|one| one.id).collect()
 }
@@ -157,7 +157,7 @@ async fn a_standing_campaign_goes_on(bed: &Bed) {
     let page = bed.store.deliveries("thanks", &query(None)).await.unwrap();
     let rest = bed.store.deliveries("thanks", &query(Some(page[2].cursor))).await.unwrap();
     assert_eq!((page.len(), rest.len()), (3, 1));
-    for lease in bed.store.leased_at_acceptance(me, &[]).await.unwrap() {
+    for lease in bed.store.leased_at_acceptance(me, campaignd::model::Channel::Email).await.unwrap() {
         bed.intend(me, &lease).await.unwrap();
         bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
     }

@@ -259,7 +259,7 @@ async fn a_throttled_message_burns_no_attempt(bed: &Bed) {
     let me = bed.store.join("one").await.unwrap();
     let job = message("m", "thanks", json!({"external_id": "P1"}), json!({"tracking": {"opens": false}}));
     bed.accept_as(job, Some(me)).await;
-    let lease = bed.store.leased_at_acceptance(me, &[]).await.unwrap().remove(0);
+    let lease = bed.store.leased_at_acceptance(me, Channel::Email).await.unwrap().remove(0);
     bed.intend(me, &lease).await.unwrap();
     let tick = Tick {
         rescheduled: vec![rescheduled(&lease, lease.members[0], 0, SignedDuration::ZERO)],
@@ -306,7 +306,7 @@ async fn one_tick_serves_many_campaigns(bed: &Bed) {
     for id in ["a", "b", "c"] {
         assert_eq!(bed.tally(id).await, tallied([("accepted", 3)]));
     }
-    assert_eq!(bed.store.finish_campaigns().await.unwrap().len(), 3);
+    assert_eq!(bed.store.finish_campaigns(false).await.unwrap().len(), 3);
     bed.check_law().await;
 }
 

@@ -1,4 +1,5 @@
 -- The ledger. Times are timestamptz; small codes are the numbers of the vocabularies in src/model.
+-- Ids and addresses compare by their bytes, whatever the database's collation.
 
 CREATE TABLE secrets (
     name       text PRIMARY KEY,
@@ -8,7 +9,7 @@ CREATE TABLE secrets (
 
 CREATE TABLE contacts (
     number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    external_id text UNIQUE,                       -- null once erased
+    external_id text COLLATE "C" UNIQUE,           -- null once erased
     attributes  jsonb NOT NULL DEFAULT '{}',
     tags        text[] NOT NULL DEFAULT '{}',
     locale      text,
@@ -20,6 +21,7 @@ CREATE TABLE contacts (
     erased_at   timestamptz,
     erased_hash bytea
 );
+CREATE INDEX contacts_anonymous ON contacts (number) WHERE anonymous;
 
 CREATE TABLE addresses (
     number         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -28,8 +30,8 @@ CREATE TABLE addresses (
     position       smallint NOT NULL DEFAULT 0,
     consent_at     timestamptz,
     consent_source text,
-    app            text NOT NULL DEFAULT '',
-    address        text NOT NULL,
+    app            text COLLATE "C" NOT NULL DEFAULT '',
+    address        text COLLATE "C" NOT NULL,
     hash           bytea NOT NULL,                 -- keyed; what suppressions remember
     UNIQUE (channel, app, address)
 );
@@ -67,7 +69,7 @@ CREATE TABLE templates (
 
 CREATE TABLE campaigns (
     number        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    id            text NOT NULL,
+    id            text COLLATE "C" NOT NULL,
     month         date NOT NULL DEFAULT 'epoch',   -- a standing campaign has a row a month
     name          text,
     channel       smallint NOT NULL,

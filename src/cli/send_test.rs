@@ -1,0 +1,108 @@
+//! `send-test`: one marked message through the real provider. It belongs to no campaign, is in no report, and takes
+//! nothing from any limit.
+
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::rendering::{Rendered, Subject};
+use super::session::Session;
+use crate::app;
+use crate::config::{Config, ProviderConfig};
+use crate::dispatch::{Account, Labels, compose};
+use crate::model::{Channel, Outcome, Purpose, address};
+use crate::render::Content;
+
+/// What the subject of a test message begins with.
+const MARK: &str = "[TEST] ";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  campaignd send-test spring-sale --to me@example.com --contact C-0001 --data '{\"discount\": \"20 %\"}'
+  campaignd send-test spring-sale --to me@example.com --contact C-0001 --provider relay")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    subject: Subject,
+    /// Where it goes: an e-mail address, not necessarily the contact's
+    #[arg(long, value_name = "ADDRESS")]
+    to: String,
+    /// An account of the configuration; else the first of the channel
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+}
+
+pub(super) async fn send_test(config: &Path, arguments: &Arguments, out: Output) -> Result<Exit, Failure> {
+    let to = address::canonical(Channel::Email, &arguments.to).context("--to").map_err(Failure::usage)?;
+    let session = Session::open(config).await?;
+    let provider = provider(&session.config, arguments.provider.as_deref())?;
+    let account = app::account(provider).map_err(Failure::usage)?;
+    let template = arguments.subject.template(&session.config)?;
+    let mut rendered = arguments.subject.render(&session, &template, provider.channel, true).await?;
+    if let Content::Email(email) = &mut rendered.content {
+        email.subject.insert_str(0, MARK);
+    }
+    let outcome = send(&account, &rendered, &to).await?;
+    let accepted = matches!(outcome, Outcome::Accepted { .. });
+    let answer = json!({
+        "provider": provider.name, "contact": rendered.contact.external_id, "outcome": outcome.as_str(),
+        "reason": outcome.reason(), "detail": detail(&outcome),
+    });
+    let words = || match detail(&outcome) {
+        Some(detail) if !detail.is_empty() => format!("{}: {}: {detail}", provider.name, outcome.as_str()),
+        _ => format!("{}: {}", provider.name, outcome.as_str()),
+    };
+    out.show(&answer, words)?;
+    Ok(if accepted { Exit::Done } else { Exit::Failed })
+}
+
+fn provider<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c ProviderConfig, Failure> {
+    let listed = config.channels.get(&Channel::Email).and_then(|channel| channel.providers.first());
+    let Some(name) = name.or(listed.map(String::as_str)) else {
+        return Err(Failure::usage(anyhow!("no provider carries email: list one in [channels.email]")));
+    };
+    config.providers.get(name).ok_or_else(|| {
+        let names: Vec<&str> = config.providers.keys().map(String::as_str).collect();
+        Failure::usage(anyhow!("there is no provider `{name}`; there: {}", names.join(", ")))
+    })
+}
+
+async fn send(account: &Account, rendered: &Rendered, to: &str) -> Result<Outcome, Failure> {
+    let labels = Labels {
+        delivery: rendered.delivery,
+        campaign: "test",
+        purpose: Purpose::Marketing,
+        attempt: 1,
+        to,
+        unsubscribe: Some(&rendered.unsubscribe_url),
+    };
+    let message = compose(&rendered.content, &account.sender, labels)?;
+    let mut session = account.provider.session();
+    let outcome = match session.ready().await {
+        Err(outcome) => outcome,
+        Ok(()) => {
+            let outcomes = session.send(&[message]).await;
+            outcomes.into_iter().next().unwrap_or(Outcome::Returned)
+        }
+    };
+    session.close().await;
+    Ok(outcome)
+}
+
+/// The provider's words.
+fn detail(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Accepted { provider_ref } => provider_ref.as_deref(),
+        Outcome::Rejected { detail, .. }
+        | Outcome::Failed { detail, .. }
+        | Outcome::Unknown { detail, .. }
+        | Outcome::Retry { detail, .. }
+        | Outcome::Throttled { detail, .. }
+        | Outcome::AccountRefused { detail } => Some(detail),
+        Outcome::Excluded { .. } | Outcome::Expired | Outcome::Returned => None,
+    }
+}

@@ -1,0 +1,113 @@
+//! What most commands begin with: the configuration, the store behind it, and whom their arguments mean.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+
+use super::exit::Failure;
+use crate::amqp::Broker;
+use crate::app;
+use crate::config::{self, Config};
+use crate::store::Store;
+use crate::store::contacts::ContactRecord;
+
+/// # Errors
+/// Everything that is wrong with the configuration; exit code 64.
+pub(super) fn configuration(path: &Path) -> Result<Config, Failure> {
+    Config::load(path, &config::environment()).map_err(Failure::usage)
+}
+
+/// The store, and where it is as error messages may say it.
+pub(super) struct Session {
+    pub(super) config: Config,
+    pub(super) store: Arc<dyn Store>,
+    place: String,
+}
+
+impl Session {
+    /// Loads the configuration and makes sure that the store answers and its schema fits.
+    ///
+    /// # Errors
+    /// A wrong configuration, or a store that is away or too old.
+    pub(super) async fn open(path: &Path) -> Result<Session, Failure> {
+        let session = Session::unchecked(path)?;
+        session.store.check().await.with_context(|| session.place.clone())?;
+        Ok(session)
+    }
+
+    /// Asks the store nothing yet: its schema may not exist.
+    pub(super) fn unchecked(path: &Path) -> Result<Session, Failure> {
+        let config = configuration(path)?;
+        let store = app::open_store(&config)?;
+        let place = place(config.store.url.reveal());
+        Ok(Session { config, store, place })
+    }
+
+    /// The store's place without its password, as the beginning of an error.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The contact with this external id or else this address.
+    ///
+    /// # Errors
+    /// When there is none, or the store is away.
+    pub(super) async fn contact(&self, id_or_address: &str) -> Result<ContactRecord, Failure> {
+        if let Some(contact) = self.store.contact(id_or_address).await? {
+            return Ok(contact);
+        }
+        if let Some(owner) = self.store.owner_of(id_or_address).await?
+            && let Some(contact) = self.store.contact(&owner).await?
+        {
+            return Ok(contact);
+        }
+        Err(anyhow!("no contact has the external id or address `{id_or_address}`").into())
+    }
+}
+
+/// The broker of the configuration.
+///
+/// # Errors
+/// When there is none, or its URL is wrong; exit code 64.
+pub(super) fn broker(config: &Config) -> Result<Broker, Failure> {
+    let Some(amqp) = &config.amqp else {
+        return Err(Failure::usage(anyhow!(
+            "no RabbitMQ is configured, so there is no dead-letter queue: set `url` under [amqp]"
+        )));
+    };
+    Broker::parse(amqp.url.reveal()).map_err(Failure::usage)
+}
+
+/// `PostgreSQL at 127.0.0.1:5432, database `campaignd``.
+fn place(url: &str) -> String {
+    let Ok(parsed) = url.parse::<tokio_postgres::Config>() else { return "PostgreSQL".to_owned() };
+    let ports = parsed.get_ports();
+    let hosts = parsed.get_hosts().iter().enumerate().map(|(index, host)| {
+        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        match host {
+            tokio_postgres::config::Host::Tcp(name) => format!("{name}:{port}"),
+            tokio_postgres::config::Host::Unix(path) => format!("{} (port {port})", path.display()),
+        }
+    });
+    let hosts: Vec<String> = hosts.collect();
+    let database = parsed.get_dbname().or(parsed.get_user()).unwrap_or("postgres");
+    format!("PostgreSQL at {}, database `{database}`", hosts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_says_where_and_no_password() {
+        assert_eq!(
+            place("postgres://user:hunter2@db.internal:6432/news"),
+            "PostgreSQL at db.internal:6432, database `news`"
+        );
+        assert_eq!(
+            place("postgresql://user:hunter2@a,b:7000/news"),
+            "PostgreSQL at a:5432, b:7000, database `news`"
+        );
+    }
+}
