@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::{DeliveryKey, Purpose};
-use crate::provider::{Body, Email, Message};
+use crate::provider::{Body, Email, Message, Permit};
 use crate::render::content::Content;
 use crate::render::mime::{self, Headers, InvalidHeader, Mailbox};
 
@@ -69,5 +69,6 @@ pub fn compose(content: &Content, sender: &EmailSender, labels: Labels<'_>) -> R
         delivery: labels.delivery,
         attempt: labels.attempt,
         body: Body::Email(Email { envelope_from, envelope_to: labels.to.to_owned(), content }),
+        permit: Permit::default(),
     })
 }

@@ -18,6 +18,7 @@ use super::{LaneConfig, Limit};
 use crate::backoff::Schedule;
 use crate::lifecycle::Shutdown;
 use crate::model::{CampaignNo, Channel, Lane, Outcome};
+use crate::provider::{Departures, Permit};
 use crate::telemetry::Metrics;
 
 /// A message that waits longer than this is judged again before it is sent.
@@ -78,9 +79,10 @@ impl Desk {
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
+        let now = Instant::now();
         let accounts = config.accounts.iter().zip(hungry).map(|(account, hungry)| Counter {
             name: account.name.clone(),
-            limiter: Limiter::new(&account.limit.rates, account.limit.burst),
+            limiter: Limiter::new(&account.limit.rates, account.limit.burst, now),
             weight: account.weight.map_or(0, |weight| i64::from(weight.get())),
             credit: 0,
             chunk: account.provider.chunk_size(),
@@ -94,7 +96,7 @@ impl Desk {
         Desk {
             name: config.channel,
             notes,
-            channel: Limiter::new(&config.limit.rates, config.limit.burst),
+            channel: Limiter::new(&config.limit.rates, config.limit.burst, now),
             accounts: accounts.collect(),
             turns: BTreeMap::new(),
             queues: HashMap::new(),
@@ -152,10 +154,11 @@ impl Desk {
                 }
             }
             Note::Limits { channel, accounts } => {
-                self.channel = Limiter::new(&channel.rates, channel.burst);
+                let now = Instant::now();
+                self.channel = Limiter::new(&channel.rates, channel.burst, now);
                 for counter in &mut self.accounts {
                     if let Some(limit) = accounts.get(&*counter.name) {
-                        counter.limiter = Limiter::new(&limit.rates, limit.burst);
+                        counter.limiter = Limiter::new(&limit.rates, limit.burst, now);
                         show_limit(&self.metrics, "provider", &counter.name, limit);
                     }
                 }
@@ -169,7 +172,8 @@ impl Desk {
         let key = (first.key.campaign, first.held.lease.lane);
         let sending = &first.campaign.sending;
         self.campaigns.entry(key.0).or_insert_with(|| {
-            Limiter::new(&sending.rate, sending.burst.and_then(std::num::NonZeroU32::new))
+            let burst = sending.burst.and_then(std::num::NonZeroU32::new);
+            Limiter::new(&sending.rate, burst, Instant::now())
         });
         let queue = self.queues.entry(key).or_default();
         if queue.is_empty() {
@@ -197,8 +201,10 @@ impl Desk {
 
     fn hand_over(&mut self, account: usize, mut messages: Vec<Prepared>) {
         let now = Instant::now();
+        let scopes = self.scopes(account, &messages);
         for message in &mut messages {
             message.room = None;
+            message.permit = Permit::new(scopes.clone());
             let waited = now.duration_since(message.ready_at).as_secs_f64();
             self.metrics.limiter_wait.with_label_values(&["channel"]).observe(waited);
         }
@@ -221,17 +227,27 @@ impl Desk {
         }
     }
 
+    /// The limited scopes that these messages of one campaign belong to.
+    fn scopes(&self, account: usize, messages: &[Prepared]) -> Vec<Arc<Departures>> {
+        let campaign = messages.first().and_then(|message| self.campaigns.get(&message.key.campaign));
+        let account = self.accounts.get(account).map(|counter| &counter.limiter);
+        let limiters = [Some(&self.channel), account, campaign];
+        limiters.into_iter().flatten().filter_map(Limiter::departures).collect()
+    }
+
     /// The next messages to go, with their permits taken, and the account they go to.
     fn next(&mut self, wait: &mut Duration) -> Option<(usize, Vec<Prepared>)> {
-        let channel = self.channel.available();
+        let now = Instant::now();
+        let channel = self.channel.available(now).min(self.channel.chunk());
         if channel == 0 {
             *wait = (*wait).min(self.channel.wait());
             return None;
         }
         for account in self.accounts_in_turn() {
-            let own = self.accounts[account].limiter.available();
+            let limiter = &mut self.accounts[account].limiter;
+            let own = limiter.available(now).min(limiter.chunk());
             if own == 0 {
-                *wait = (*wait).min(self.accounts[account].limiter.wait());
+                *wait = (*wait).min(limiter.wait());
                 continue;
             }
             let Some((lane, campaign, n)) = self.choose(account, channel.min(own), wait) else { continue };
@@ -263,6 +279,7 @@ impl Desk {
 
     /// The campaign whose turn it is among those that the account may carry, and how many of its messages may go.
     fn choose(&mut self, account: usize, most: u32, wait: &mut Duration) -> Option<(Lane, CampaignNo, u32)> {
+        let now = Instant::now();
         let Counter { name, chunk, weight, .. } = &self.accounts[account];
         let carries = |message: &&Prepared| message.provider().map_or(*weight > 0, |named| named == &**name);
         for (lane, turns) in &mut self.turns {
@@ -273,8 +290,8 @@ impl Desk {
                 let Some(queue) = self.queues.get(&(*campaign, *lane)) else { continue };
                 let fits = queue.iter().take(*chunk).take_while(carries);
                 let fitting = u32::try_from(fits.count()).unwrap_or(u32::MAX);
-                let Some(limiter) = self.campaigns.get(campaign) else { continue };
-                let n = fitting.min(most).min(limiter.available());
+                let Some(limiter) = self.campaigns.get_mut(campaign) else { continue };
+                let n = fitting.min(most).min(limiter.available(now)).min(limiter.chunk());
                 if n > 0 {
                     let campaign = *campaign;
                     turns.rotate_left(turn + 1);
@@ -306,9 +323,9 @@ impl Desk {
         }
         self.hand_back(stale).await;
         self.queues.retain(|_, queue| !queue.is_empty());
-        let queues = &self.queues;
+        let (queues, now) = (&self.queues, Instant::now());
         self.campaigns.retain(|campaign, limiter| {
-            !limiter.is_rested() || Lane::ALL.iter().any(|lane| queues.contains_key(&(*campaign, *lane)))
+            !limiter.is_rested(now) || Lane::ALL.iter().any(|lane| queues.contains_key(&(*campaign, *lane)))
         });
     }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::campaigns::Campaign;
 use crate::model::{BatchNo, DeliveryKey};
+use crate::provider::Permit;
 use crate::render::content::Content;
 use crate::store::dispatching::{Lease, Member};
 
@@ -71,6 +72,8 @@ pub(super) struct Prepared {
     pub(super) window: OwnedSemaphorePermit,
     /// Room in the stream's ready queue, given back when the message is dealt.
     pub(super) room: Option<OwnedSemaphorePermit>,
+    /// The rate limits', given when the message is dealt.
+    pub(super) permit: Permit,
 }
 
 impl Prepared {

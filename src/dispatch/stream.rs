@@ -18,6 +18,7 @@ use super::rendering::{Rendered, Rendering};
 use crate::backoff::Schedule;
 use crate::lifecycle::Shutdown;
 use crate::model::{CampaignNo, DeliveryKey, Lane, Outcome, Rates, Reason};
+use crate::provider::Permit;
 use crate::store::dispatching::{Intent, Lease, Member, Recipient};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
@@ -258,6 +259,7 @@ impl Stream {
                 ready_at: Instant::now(),
                 window,
                 room,
+                permit: Permit::default(),
             };
             match outcome {
                 Some(outcome) => record.add(prepared, outcome, None, &self.shared.retry, now),

@@ -203,7 +203,8 @@ impl Crew {
                 .ok_or(ComposeError::Channel)
                 .and_then(|content| compose(&content, &self.account.sender, labels));
             match composed {
-                Ok(message) => {
+                Ok(mut message) => {
+                    message.permit = std::mem::take(&mut one.permit);
                     messages.push(message);
                     kept.push(one);
                 }

@@ -2,20 +2,25 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
+mod permit;
 pub mod smtp;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use permit::{Departures, Permit};
+
 use crate::model::{DeliveryKey, Outcome};
 
 /// One message that is intended in the ledger and permitted by every limit: bytes may leave.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Message {
     pub delivery: DeliveryKey,
     /// 1 for the first attempt.
     pub attempt: u16,
     pub body: Body,
+    /// Spent by the session as soon as the message's first byte is with the socket.
+    pub permit: Permit,
 }
 
 #[derive(Debug, Clone)]

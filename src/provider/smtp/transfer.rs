@@ -75,13 +75,13 @@ impl<'a> Transfer<'a> {
                 *outcome = refusal(email, &self.connection.extensions);
             }
             if outcome.is_none() {
-                queue.push((index, email));
+                queue.push((index, message));
             }
         }
         queue.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        for (place, (index, email)) in queue.iter().enumerate() {
-            let next = queue.get(place + 1).map(|(_, email)| *email);
-            let (outcome, ended) = self.one(email, next).await;
+        for (place, (index, message)) in queue.iter().enumerate() {
+            let next = queue.get(place + 1).map(|(_, message)| *message);
+            let (outcome, ended) = self.one(message, next).await;
             outcomes[*index] = outcome;
             if ended != Ended::Idle {
                 return ended;
@@ -92,11 +92,12 @@ impl<'a> Transfer<'a> {
         Ended::Idle
     }
 
-    async fn one(&mut self, email: &Email, next: Option<&Email>) -> (Option<Outcome>, Ended) {
+    async fn one(&mut self, message: &Message, next: Option<&Message>) -> (Option<Outcome>, Ended) {
         let reused = self.connection.messages > 0;
         self.connection.messages += 1;
-        match self.open(email).await {
+        match self.open(message).await {
             Ok(Opened::Go) => {
+                let Body::Email(email) = &message.body;
                 let (outcome, ended) = self.content(email, next).await;
                 (Some(outcome), ended)
             }
@@ -109,7 +110,8 @@ impl<'a> Transfer<'a> {
     }
 
     /// MAIL, RCPT and DATA, behind the RSET that an earlier refusal calls for.
-    async fn open(&mut self, email: &Email) -> Result<Opened, Broken> {
+    async fn open(&mut self, message: &Message) -> Result<Opened, Broken> {
+        let Body::Email(email) = &message.body;
         let Buffers { envelope, output } = &mut *self.buffers;
         let reset = std::mem::take(&mut self.connection.needs_reset);
         let pipelining = self.connection.extensions.pipelining;
@@ -123,6 +125,9 @@ impl<'a> Transfer<'a> {
                 output.extend_from_slice(envelope.all());
             }
             self.connection.wire.write(output, &mut 0, self.timeouts.command).await?;
+            if pipelining {
+                message.permit.spend();
+            }
         }
         if reset && !self.reply().await?.is_positive() {
             return Err(Broken::Nonsense(NoReply));
@@ -132,6 +137,7 @@ impl<'a> Transfer<'a> {
             if !pipelining {
                 let command = self.buffers.envelope.each()[number];
                 self.connection.wire.write(command, &mut 0, self.timeouts.command).await?;
+                message.permit.spend();
             }
             let reply = self.reply().await?;
             let go = stage == Stage::Data && reply.code == 354;
@@ -167,11 +173,13 @@ impl<'a> Transfer<'a> {
     }
 
     /// The content up to its final dot, and the next envelope behind it where the server pipelines.
-    async fn content(&mut self, email: &Email, next: Option<&Email>) -> (Outcome, Ended) {
+    async fn content(&mut self, email: &Email, next: Option<&Message>) -> (Outcome, Ended) {
         let Buffers { envelope, output } = &mut *self.buffers;
         output.clear();
         let end = push_content(&email.content, output);
-        if let Some(next) = next.filter(|_| self.connection.extensions.pipelining) {
+        let next = next.filter(|_| self.connection.extensions.pipelining);
+        if let Some(next) = next {
+            let Body::Email(next) = &next.body;
             envelope.set(next, &self.connection.extensions);
             output.extend_from_slice(envelope.all());
             self.ahead = true;
@@ -179,6 +187,9 @@ impl<'a> Transfer<'a> {
         let mut handed = 0;
         let wire = &mut self.connection.wire;
         let written = wire.write(output, &mut handed, self.timeouts.content).await;
+        if let Some(next) = next {
+            next.permit.spend();
+        }
         let (reply, mut ended) = match written {
             Ok(()) => (wire.reply(self.timeouts.end).await, Ended::Idle),
             Err(broken) => (wire.reply_at_hand().ok_or(broken), Ended::Lost),

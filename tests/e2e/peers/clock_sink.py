@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""A mail server that knows when each mail came: the kernel's own time of its last bytes, not when we got to read them.
+"""A mail server that knows when each mail came: the kernel's own time of its envelope's bytes, not when we got to read
+them.
 
 Prints `listening HOST:PORT` once it takes connections, then a line a mail: nanoseconds, and whom it is for. A second
 argument makes each answer to a mail come that many milliseconds late, as a busy server's.
@@ -39,11 +40,13 @@ class Session:
         self.buffer = rest
         if self.in_data:
             self.in_data = False
-            print(self.at, self.recipient, flush=True)
+            print(self.began, self.recipient, flush=True)
             return b"250 2.0.0 taken\r\n"
         verb = line[:4].upper()
         if verb == b"EHLO":
             return EHLO
+        if verb == b"MAIL":
+            self.began = self.at
         if verb == b"RCPT":
             self.recipient = line.split(b"<")[1].split(b">")[0].decode()
         if verb == b"DATA":

@@ -20,14 +20,15 @@ fn once(here: fn(&Event<'_>) -> bool, action: Action) -> Options {
 async fn troubled(options: Options, wanted: [(&str, Option<Reason>); 3], copies: [usize; 3]) {
     let sink = sink(options).await;
     let mut session = session(config(&sink));
-    let all = messages(&["a@x.example", "b@x.example", "c@x.example"]);
+    let whom = ["a@x.example", "b@x.example", "c@x.example"];
+    let all = messages(&whom);
     let outcomes = session.send(&all).await;
     assert_eq!(verdicts(&outcomes), wanted);
-    let again: Vec<_> = all
-        .iter()
+    let again: Vec<_> = messages(&whom)
+        .into_iter()
         .zip(&outcomes)
         .filter(|(_, outcome)| !matches!(outcome, Outcome::Accepted { .. } | Outcome::Unknown { .. }))
-        .map(|(message, _)| message.clone())
+        .map(|(message, _)| message)
         .collect();
     assert!(verdicts(&session.send(&again).await).iter().all(|verdict| *verdict == ACCEPTED));
     let received = sink.messages();

@@ -11,7 +11,7 @@ use campaignd_loadtest::smtp::{Action, Event, Options, Received, Sink};
 
 use super::{Smtp, SmtpConfig};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Outcome, Reason};
-use crate::provider::{Body, Email, Message, Provider as _, Session};
+use crate::provider::{Body, Email, Message, Permit, Provider as _, Session};
 
 async fn sink(options: Options) -> Sink {
     Sink::start("127.0.0.1:0", options).await.unwrap()
@@ -40,6 +40,7 @@ fn message_of(number: usize, to: &str, content: impl Into<Bytes>) -> Message {
             envelope_to: to.to_owned(),
             content: content.into(),
         }),
+        permit: Permit::default(),
     }
 }
 
