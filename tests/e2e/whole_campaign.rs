@@ -216,6 +216,11 @@ async fn check_tracking(setup: &Setup, mails: &BTreeMap<String, Mail>, books: &B
     let engagement = books.contact(&id(some[0])).await.engagement;
     assert_eq!((engagement.opens, engagement.clicks), (1, 2));
     books.assert_balanced("spring").await;
+    let told = setup.cli(&["report", "spring", "--format", "json"]).await;
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["opens"], json!({"unique": n, "total": n, "machine": 0}));
+    assert_eq!((&told["sent"], &told["states"]), (&json!(mails.len()), &json!(report.states)));
 }
 
 /// The link that varies, as it was rendered for the i-th contact.
