@@ -74,25 +74,21 @@ impl Acceptor {
     }
 
     fn check_provider(&self, channel: Channel, provider: Option<&str>) -> Result<(), InvalidJob> {
-        if self.channels.get(&channel).is_none_or(|channel| channel.providers.is_empty()) {
-            let known: Vec<&str> = self.channels.keys().map(|channel| channel.as_str()).collect();
-            let message = format!(
-                "the channel {channel} has no provider in the configuration; configured: {}",
-                known.join(", ")
-            );
-            return Err(InvalidJob::at("$.channel", message));
-        }
-        let Some(name) = provider else { return Ok(()) };
+        let Some(name) = provider else {
+            let listed = self.channels.get(&channel).is_some_and(|channel| !channel.providers.is_empty());
+            let message = format!("the channel {channel} has no provider in the configuration");
+            return if listed { Ok(()) } else { Err(InvalidJob::at("$.channel", message)) };
+        };
         match self.providers.get(name) {
             Some(provider) if provider.channel == channel => Ok(()),
-            Some(provider) => Err(InvalidJob::at(
-                "$.provider",
-                format!("`{name}` is a provider of the channel {}", provider.channel),
-            )),
-            None => Err(InvalidJob::at(
-                "$.provider",
-                format!("there is no provider `{name}` in the configuration"),
-            )),
+            Some(provider) => {
+                let message = format!("`{name}` is a provider of the channel {}", provider.channel);
+                Err(InvalidJob::at("$.provider", message))
+            }
+            None => {
+                let message = format!("there is no provider `{name}` in the configuration");
+                Err(InvalidJob::at("$.provider", message))
+            }
         }
     }
 

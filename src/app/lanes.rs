@@ -11,10 +11,9 @@ use crate::model::Channel;
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
 use crate::render::mime::Mailbox;
 
-/// One lane for each channel that has providers.
+/// One lane a channel.
 pub(super) fn lanes(config: &Config) -> Result<Vec<LaneConfig>> {
-    let with_providers = config.channels.iter().filter(|(_, channel)| !channel.providers.is_empty());
-    with_providers.map(|(channel, settings)| lane(config, *channel, settings)).collect()
+    config.channels.iter().map(|(channel, settings)| lane(config, *channel, settings)).collect()
 }
 
 fn lane(config: &Config, channel: Channel, settings: &ChannelConfig) -> Result<LaneConfig> {

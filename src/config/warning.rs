@@ -23,13 +23,13 @@ impl Config {
         for (channel, config) in &self.channels {
             if config.providers.is_empty() {
                 warnings.push(format!(
-                    "channels.{channel}.providers: empty; what does not name its provider fails as `no_provider`"
+                    "channels.{channel}.providers: empty; a job that does not name its provider is refused"
                 ));
             }
             warnings.extend(self.doubles(config).map(|name| {
                 format!(
                     "channels.{channel}.on_unknown: `resend` may send doubles, since provider `{name}` takes no \
-                     idempotency key"
+                     idempotency key; this version holds all the same"
                 )
             }));
         }

@@ -79,10 +79,9 @@ impl Desk {
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
-        let now = Instant::now();
         let accounts = config.accounts.iter().zip(hungry).map(|(account, hungry)| Counter {
             name: account.name.clone(),
-            limiter: Limiter::new(&account.limit.rates, account.limit.burst, now),
+            limiter: Limiter::new(&account.limit.rates, account.limit.burst),
             weight: account.weight.map_or(0, |weight| i64::from(weight.get())),
             credit: 0,
             chunk: account.provider.chunk_size(),
@@ -96,7 +95,7 @@ impl Desk {
         Desk {
             name: config.channel,
             notes,
-            channel: Limiter::new(&config.limit.rates, config.limit.burst, now),
+            channel: Limiter::new(&config.limit.rates, config.limit.burst),
             accounts: accounts.collect(),
             turns: BTreeMap::new(),
             queues: HashMap::new(),
@@ -154,11 +153,10 @@ impl Desk {
                 }
             }
             Note::Limits { channel, accounts } => {
-                let now = Instant::now();
-                self.channel = Limiter::new(&channel.rates, channel.burst, now);
+                self.channel = Limiter::new(&channel.rates, channel.burst);
                 for counter in &mut self.accounts {
                     if let Some(limit) = accounts.get(&*counter.name) {
-                        counter.limiter = Limiter::new(&limit.rates, limit.burst, now);
+                        counter.limiter = Limiter::new(&limit.rates, limit.burst);
                         show_limit(&self.metrics, "provider", &counter.name, limit);
                     }
                 }
@@ -173,7 +171,7 @@ impl Desk {
         let sending = &first.campaign.sending;
         self.campaigns.entry(key.0).or_insert_with(|| {
             let burst = sending.burst.and_then(std::num::NonZeroU32::new);
-            Limiter::new(&sending.rate, burst, Instant::now())
+            Limiter::new(&sending.rate, burst)
         });
         let queue = self.queues.entry(key).or_default();
         if queue.is_empty() {
@@ -228,7 +226,7 @@ impl Desk {
     }
 
     /// The limited scopes that these messages of one campaign belong to.
-    fn scopes(&self, account: usize, messages: &[Prepared]) -> Vec<Arc<Departures>> {
+    fn scopes(&self, account: usize, messages: &[Prepared]) -> Vec<Arc<dyn Departures>> {
         let campaign = messages.first().and_then(|message| self.campaigns.get(&message.key.campaign));
         let account = self.accounts.get(account).map(|counter| &counter.limiter);
         let limiters = [Some(&self.channel), account, campaign];
@@ -237,15 +235,14 @@ impl Desk {
 
     /// The next messages to go, with their permits taken, and the account they go to.
     fn next(&mut self, wait: &mut Duration) -> Option<(usize, Vec<Prepared>)> {
-        let now = Instant::now();
-        let channel = self.channel.available(now).min(self.channel.chunk());
+        let channel = self.channel.available().min(self.channel.chunk());
         if channel == 0 {
             *wait = (*wait).min(self.channel.wait());
             return None;
         }
         for account in self.accounts_in_turn() {
             let limiter = &mut self.accounts[account].limiter;
-            let own = limiter.available(now).min(limiter.chunk());
+            let own = limiter.available().min(limiter.chunk());
             if own == 0 {
                 *wait = (*wait).min(limiter.wait());
                 continue;
@@ -255,10 +252,10 @@ impl Desk {
                 self.accounts[account].hungry.notify_one();
                 continue;
             }
-            self.channel.take(n);
-            self.accounts[account].limiter.take(n);
+            self.channel.reserve(n);
+            self.accounts[account].limiter.reserve(n);
             if let Some(limiter) = self.campaigns.get_mut(&campaign) {
-                limiter.take(n);
+                limiter.reserve(n);
             }
             let total: i64 = self.accounts.iter().map(|counter| counter.weight).sum();
             self.accounts[account].credit -= total;
@@ -279,7 +276,6 @@ impl Desk {
 
     /// The campaign whose turn it is among those that the account may carry, and how many of its messages may go.
     fn choose(&mut self, account: usize, most: u32, wait: &mut Duration) -> Option<(Lane, CampaignNo, u32)> {
-        let now = Instant::now();
         let Counter { name, chunk, weight, .. } = &self.accounts[account];
         let carries = |message: &&Prepared| message.provider().map_or(*weight > 0, |named| named == &**name);
         for (lane, turns) in &mut self.turns {
@@ -291,7 +287,7 @@ impl Desk {
                 let fits = queue.iter().take(*chunk).take_while(carries);
                 let fitting = u32::try_from(fits.count()).unwrap_or(u32::MAX);
                 let Some(limiter) = self.campaigns.get_mut(campaign) else { continue };
-                let n = fitting.min(most).min(limiter.available(now)).min(limiter.chunk());
+                let n = fitting.min(most).min(limiter.available()).min(limiter.chunk());
                 if n > 0 {
                     let campaign = *campaign;
                     turns.rotate_left(turn + 1);
@@ -323,9 +319,9 @@ impl Desk {
         }
         self.hand_back(stale).await;
         self.queues.retain(|_, queue| !queue.is_empty());
-        let (queues, now) = (&self.queues, Instant::now());
+        let queues = &self.queues;
         self.campaigns.retain(|campaign, limiter| {
-            !limiter.is_rested(now) || Lane::ALL.iter().any(|lane| queues.contains_key(&(*campaign, *lane)))
+            !limiter.is_rested() || Lane::ALL.iter().any(|lane| queues.contains_key(&(*campaign, *lane)))
         });
     }
 

@@ -106,6 +106,7 @@ impl Lane {
     ) -> Shared {
         let accounts = config.accounts.iter().flat_map(|account| account.limit.rates.0.iter().copied());
         Shared {
+            channel: config.channel,
             store: self.store.clone(),
             me: self.me,
             campaigns: self.campaigns.clone(),

@@ -13,11 +13,11 @@ use tracing::warn;
 use super::campaigns::{Campaign, Campaigns};
 use super::desk::Note;
 use super::ledger::{Ledger, Record, persist};
-use super::prepared::{Held, Prepared};
+use super::prepared::{Held, Last, Prepared};
 use super::rendering::{Rendered, Rendering};
 use crate::backoff::Schedule;
 use crate::lifecycle::Shutdown;
-use crate::model::{CampaignNo, DeliveryKey, Lane, Outcome, Rates, Reason};
+use crate::model::{CampaignNo, Channel, DeliveryKey, Lane, Outcome, Purpose, Rates, Reason};
 use crate::provider::Permit;
 use crate::store::dispatching::{Intent, Lease, Member, Recipient};
 use crate::store::jobs::Incarnation;
@@ -67,6 +67,7 @@ impl Window {
 /// What all streams of a lane share.
 #[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) channel: Channel,
     pub(super) store: Arc<dyn Store>,
     pub(super) me: Incarnation,
     pub(super) campaigns: Arc<Campaigns>,
@@ -163,13 +164,28 @@ impl Stream {
     /// A template that was pinned and cannot be used any more fails its recipients and stops nobody else.
     async fn fail(&self, lease: &Lease) {
         warn!(campaign = %lease.campaign, batch = %lease.batch, "the campaign's template is missing or broken");
+        let members = u32::try_from(lease.members.len()).unwrap_or(u32::MAX);
+        let intent = Intent {
+            batch: lease.batch,
+            campaign: lease.campaign,
+            // Nobody is judged: nothing is sent.
+            purpose: Purpose::Service,
+            channel: self.shared.channel,
+            inline_data: false,
+            epoch: lease.epoch,
+            to: lease.watermark.saturating_add(members),
+            members: lease.members.clone(),
+        };
         let mut record = Record::default();
-        record.fail_batch(
-            lease,
-            Reason::RenderError,
-            "the pinned template is missing or broken",
-            Timestamp::now(),
-        );
+        match self.shared.ledger.intend(intent).await {
+            Some(_) => record.fail_batch(
+                lease,
+                Reason::RenderError,
+                "the pinned template is missing or broken",
+                Timestamp::now(),
+            ),
+            None => record.last(Some(Last::Release(lease.batch))),
+        }
         self.shared.ledger.record(record).await;
     }
 

@@ -18,10 +18,10 @@ use crate::telemetry::{Heartbeat, Metrics};
 /// How often new work is looked for.
 const POLL: Duration = Duration::from_millis(200);
 /// Contact numbers or list entries that a campaign's first page looks at.
-const FIRST_SPAN: u32 = 10_000;
+const FIRST_SPAN: u32 = 20_000;
 const LONGEST_SPAN: u32 = 1_000_000;
 /// A page is meant to hold about this many recipients, so that transactions stay short.
-const PAGE: i64 = 10_000;
+const PAGE: i64 = 20_000;
 
 /// Plans campaigns, a page of each in turn.
 #[derive(Debug)]
@@ -211,6 +211,6 @@ mod tests {
         assert_eq!(next_span(10_000, 100), 20_000);
         assert_eq!(next_span(LONGEST_SPAN, 0), LONGEST_SPAN);
         assert_eq!(next_span(40_000, 40_000), 20_000);
-        assert_eq!(next_span(10_000, 9_000), 10_000);
+        assert_eq!(next_span(20_000, 19_000), 20_000);
     }
 }

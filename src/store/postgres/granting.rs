@@ -50,12 +50,14 @@ pub(super) async fn grant(
     try_join_all(reads).await
 }
 
-/// Members as they are now: contact, address, consent and suppression are judged again.
+/// Members as they are now: contact, address, consent and suppression are judged again. Each look-up is by its key,
+/// whatever the planner's statistics say of tables that grew since.
 async fn recipients(transaction: &Transaction<'_>, intent: &Intent) -> Result<Vec<Recipient>> {
     let data = if intent.inline_data {
         (
             "r.data",
-            "LEFT JOIN recipient_data r ON r.campaign = $5 AND r.contact = n.contact AND r.occurrence = n.occurrence",
+            "LEFT JOIN LATERAL (SELECT r.data FROM recipient_data r
+                 WHERE r.campaign = $5 AND r.contact = n.contact AND r.occurrence = n.occurrence LIMIT 1) r ON true",
         )
     } else {
         ("NULL::jsonb", "")
@@ -65,10 +67,12 @@ async fn recipients(transaction: &Transaction<'_>, intent: &Intent) -> Result<Ve
             "SELECT n.contact, n.occurrence, n.address, c.external_id, c.locale, c.timezone, c.attributes, a.address, {data},
                     (CASE WHEN c.erased_at IS NOT NULL THEN {erased} {case} END)::smallint
              FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS n (contact, occurrence, address, position)
-             JOIN contacts c ON c.number = n.contact
-             LEFT JOIN addresses a ON a.number = n.address AND a.contact = n.contact
-             LEFT JOIN suppressions s ON s.channel = a.channel AND s.hash = a.hash
-             LEFT JOIN unsubscribes u ON u.contact = n.contact AND u.channel = $4
+             JOIN LATERAL (SELECT * FROM contacts c WHERE c.number = n.contact LIMIT 1) c ON true
+             LEFT JOIN LATERAL (SELECT * FROM addresses a WHERE a.number = n.address AND a.contact = n.contact LIMIT 1) a ON true
+             LEFT JOIN LATERAL (SELECT s.hash FROM suppressions s
+                                WHERE s.channel = a.channel AND s.hash = a.hash LIMIT 1) s ON true
+             LEFT JOIN LATERAL (SELECT u.at FROM unsubscribes u
+                                WHERE u.contact = n.contact AND u.channel = $4 LIMIT 1) u ON true
              {join} WHERE $5::bigint IS NOT NULL ORDER BY n.position",
             data = data.0,
             join = data.1,

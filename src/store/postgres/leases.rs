@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::counters::append_move;
-use super::{PgStore, decode, deliveries_table};
+use super::{PgStore, by_key, decode, deliveries_table};
 use crate::model::{AddressNo, BatchNo, CampaignNo, Channel, ContactNo, Lane, Reason, State};
 use crate::store::dispatching::{Lease, Member, MessageOptions, Rescued};
 use crate::store::jobs::Incarnation;
@@ -133,10 +133,10 @@ async fn mark_unknown(
         .execute(
             &format!(
                 "UPDATE {} d SET state = $4, reason = $5, updated_at = now()
-                 FROM unnest($2::bigint[], $3::bigint[]) AS n (contact, occurrence)
-                 WHERE d.campaign = $1 AND d.contact = n.contact AND d.occurrence = n.occurrence
-                   AND d.batch = $6 AND d.state = $7",
-                deliveries_table(campaign)
+                 FROM unnest($2::bigint[], $3::bigint[]) AS n (contact, occurrence), {}
+                 WHERE d.ctid = t.ctid AND d.batch = $6 AND d.state = $7",
+                deliveries_table(campaign),
+                by_key(campaign)
             ),
             &[
                 &campaign.0,

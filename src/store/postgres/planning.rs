@@ -10,7 +10,7 @@ use super::filter::Compiler;
 use super::jobs::Planned;
 use super::judging::{PLAN_PARAMETERS, Plan, write};
 use super::recipients::{Listed, number_repeats};
-use super::{PgStore, decode, deliveries_table};
+use super::{PgStore, by_key, decode, deliveries_table};
 use crate::model::job::Audience;
 use crate::model::{CampaignNo, CampaignStatus, Channel, Lane, Purpose, Reason, State};
 use crate::store::planning::{Finished, Page, Planning};
@@ -251,14 +251,14 @@ impl PgStore {
         let sql = format!(
             "WITH moved AS (
                  UPDATE {} d SET state = $4, reason = $5, updated_at = now()
-                 FROM unnest($2::bigint[], $3::bigint[]) AS n (contact, occurrence)
-                 WHERE d.campaign = $1 AND d.contact = n.contact AND d.occurrence = n.occurrence
-                   AND d.state = {} AND d.batch = $6 RETURNING 1)
+                 FROM unnest($2::bigint[], $3::bigint[]) AS n (contact, occurrence), {}
+                 WHERE d.ctid = t.ctid AND d.state = {} AND d.batch = $6 RETURNING 1)
              INSERT INTO counter_deltas (campaign, metric, state, reason, hour, n)
              SELECT $1, {METRIC_STATE}, v.state, v.reason, 'epoch', v.sign * (SELECT count(*) FROM moved)
              FROM (VALUES ($4::smallint, $5::smallint, 1), ({}::smallint, 0::smallint, -1)) AS v (state, reason, sign)
              RETURNING n",
             deliveries_table(campaign),
+            by_key(campaign),
             State::Planned.code(),
             State::Planned.code(),
         );

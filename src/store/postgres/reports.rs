@@ -179,10 +179,12 @@ const JOINS: &str = "
 async fn sending(client: &impl GenericClient, campaigns: &[i64]) -> Result<i64> {
     let row = client
         .query_one(
-            "SELECT count(*) FROM batches b, unnest(b.contacts[1:b.watermark], b.occurrences[1:b.watermark]) AS n (contact, occurrence)
-             JOIN deliveries d ON d.contact = n.contact AND d.occurrence = n.occurrence
+            "SELECT count(*) FROM batches b,
+                 unnest(b.contacts[1:b.watermark], b.occurrences[1:b.watermark]) AS n (contact, occurrence),
+                 LATERAL (SELECT d.state, d.batch FROM deliveries d
+                          WHERE d.campaign = b.campaign AND d.contact = n.contact AND d.occurrence = n.occurrence LIMIT 1) d
              WHERE b.campaign = ANY($1) AND b.owner IS NOT NULL AND b.watermark > 0
-               AND d.campaign = b.campaign AND d.batch = b.number AND d.state = $2",
+               AND d.batch = b.number AND d.state = $2",
             &[&campaigns, &State::Planned.code()],
         )
         .await?;

@@ -8,7 +8,7 @@ use tokio_postgres::types::Json;
 
 use super::counters::{METRIC_SENT, METRIC_STATE, append_move};
 use super::granting::grant;
-use super::{KEYED, PgStore, decode, deliveries_table};
+use super::{KEYED, PgStore, by_key, decode, deliveries_table};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Reason, State};
 use crate::store::Result;
 use crate::store::dispatching::{Recipient, Rescheduled, Settled, Tick};
@@ -148,8 +148,8 @@ fn move_statement(campaign: CampaignNo) -> String {
                     provider_ref = n.provider_ref, updated_at = n.at
              FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::smallint[], $7::smallint[],
                          $8::smallint[], $9::text[], $10::timestamptz[])
-                 AS n (contact, occurrence, batch, state, reason, attempts, provider, provider_ref, at)
-             WHERE d.campaign = $1 AND d.contact = n.contact AND d.occurrence = n.occurrence
+                 AS n (contact, occurrence, batch, state, reason, attempts, provider, provider_ref, at), {by_key}
+             WHERE d.ctid = t.ctid
                AND d.state = {planned} AND d.batch = n.batch
              RETURNING d.contact, d.occurrence, d.state, coalesce(d.reason, 0::smallint) AS reason,
                        date_trunc('hour', d.updated_at, 'UTC') AS hour),
@@ -163,6 +163,7 @@ fn move_statement(campaign: CampaignNo) -> String {
              SELECT $1, {METRIC_SENT}, 0, 0, hour, count(*) FROM moved WHERE state = {accepted} GROUP BY hour)
          SELECT coalesce(array_agg(contact), '{{}}'), coalesce(array_agg(occurrence), '{{}}') FROM moved",
         table = deliveries_table(campaign),
+        by_key = by_key(campaign),
         planned = State::Planned.code(),
         accepted = State::Accepted.code(),
     )
@@ -274,9 +275,8 @@ async fn move_to_new_batch(
                  moved AS (
                      UPDATE {} d SET batch = new.number, attempts = $5, updated_at = now()
                      FROM new, unnest($2::bigint[], $3::bigint[], $4::bigint[], $6::bigint[])
-                         AS n (contact, occurrence, address, batch)
-                     WHERE d.campaign = $1 AND d.contact = n.contact AND d.occurrence = n.occurrence
-                       AND d.state = {} AND d.batch = n.batch
+                         AS n (contact, occurrence, address, batch), {}
+                     WHERE d.ctid = t.ctid AND d.state = {} AND d.batch = n.batch
                      RETURNING n.contact, n.occurrence, n.address)
                  INSERT INTO batches (number, campaign, channel, lane, attempt, due_at, template, options, size, contacts, occurrences, addresses)
                  SELECT (SELECT number FROM new), $1, $7, $8, $5, $9, $10, $11, count(*),
@@ -284,6 +284,7 @@ async fn move_to_new_batch(
                         array_agg(address ORDER BY contact, occurrence)
                  FROM moved HAVING count(*) > 0 RETURNING contacts, occurrences",
                 deliveries_table(first.campaign),
+                by_key(first.campaign),
                 State::Planned.code(),
             ),
             &[

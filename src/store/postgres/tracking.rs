@@ -122,7 +122,8 @@ impl PgStore {
                 .prepare_cached(&format!(
                     "SELECT d.campaign, d.contact, d.occurrence, k.id, c.external_id, k.channel, c.timezone
                      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (campaign, contact, occurrence)
-                     JOIN {table} d ON d.campaign = n.campaign AND d.contact = n.contact AND d.occurrence = n.occurrence
+                     JOIN LATERAL (SELECT x.campaign, x.contact, x.occurrence FROM {table} x
+                                   WHERE x.campaign = n.campaign AND x.contact = n.contact AND x.occurrence = n.occurrence LIMIT 1) d ON true
                      JOIN campaigns k ON k.number = d.campaign JOIN contacts c ON c.number = d.contact"
                 ))
                 .await?;
