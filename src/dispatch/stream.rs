@@ -337,6 +337,6 @@ impl Room {
             reason = "clamped to a small positive range"
         )]
         let places = narrowest.fold(ROOM as f64, f64::min).clamp(1.0, ROOM as f64) as usize;
-        Room { places: Arc::new(Semaphore::new(places)), step: places.div_ceil(2).min(CHUNK) }
+        Room { places: Arc::new(Semaphore::new(places)), step: places.div_ceil(4).min(CHUNK) }
     }
 }

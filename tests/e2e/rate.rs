@@ -43,9 +43,11 @@ fn assert_law(times: &[f64], pace: &Pace) {
     assert!(excess <= 1e-3, "a window holds {excess:.2} mails more than {}/s allow", pace.rate);
 }
 
+/// In the best ten seconds: a machine that other tests keep busy may stop for a moment, and what that costs is lost for good.
 fn assert_reached(times: &[f64], pace: &Pace) {
-    let (first, last) = (times.first().unwrap(), times.last().unwrap());
-    let reached = (times.len() as f64 - 1.0) / (last - first);
+    let stretch = 10 * pace.rate as usize;
+    let shortest = times.windows(stretch + 1).map(|times| times[stretch] - times[0]).fold(f64::MAX, f64::min);
+    let reached = stretch as f64 / shortest;
     assert!(reached >= 0.98 * f64::from(pace.rate), "only {reached:.2} of {} mails/s", pace.rate);
 }
 

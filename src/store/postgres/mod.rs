@@ -38,6 +38,7 @@ use crate::model::{CampaignNo, Channel};
 const CAMPAIGNS_A_PARTITION: i64 = 64;
 
 pub struct PgStore {
+    config: tokio_postgres::Config,
     pool: deadpool_postgres::Pool,
     secrets: OnceCell<Secrets>,
     /// Partitions that are known to exist.
@@ -63,8 +64,11 @@ impl PgStore {
         // Compiling a page's statement costs more than running it.
         let options = format!("{} -c jit=off", config.get_options().unwrap_or_default());
         config.application_name("campaignd").connect_timeout(CONNECTION_WAIT).options(options);
-        let manager =
-            Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let manager = Manager::from_config(
+            config.clone(),
+            NoTls,
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(connections)
             .runtime(Runtime::Tokio1)
@@ -73,6 +77,7 @@ impl PgStore {
             .build()
             .map_err(|error| Error::Refused(error.into()))?;
         Ok(PgStore {
+            config,
             pool,
             secrets: OnceCell::new(),
             partitions: Mutex::default(),
@@ -211,11 +216,17 @@ impl Admin for PgStore {
 
     async fn secrets(&self) -> Result<Secrets> {
         let load = || async {
-            let client = self.client().await?;
-            Ok(Secrets {
+            // Not from the pool: whoever needs a secret may hold its last connection.
+            let (client, connection) = self.config.connect(NoTls).await?;
+            let driver = tokio::spawn(connection);
+            let secrets = Secrets {
                 tracking: secret(&client, "tracking").await?,
                 suppression: secret(&client, "suppression").await?,
-            })
+            };
+            drop(client);
+            // It ends when its client is gone; what it would say, the client has said.
+            drop(driver.await);
+            Ok(secrets)
         };
         self.secrets.get_or_try_init(load).await.cloned()
     }
@@ -227,7 +238,7 @@ impl Admin for PgStore {
 }
 
 /// The named secret, made at its first use; two daemons that start together agree on one.
-async fn secret(client: &Object, name: &str) -> Result<[u8; 32]> {
+async fn secret(client: &tokio_postgres::Client, name: &str) -> Result<[u8; 32]> {
     let fresh: Vec<u8> =
         [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|part| *part.as_bytes()).collect();
     let mixed = <Sha256 as sha2::Digest>::digest(&fresh).to_vec();

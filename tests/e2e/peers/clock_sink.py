@@ -7,6 +7,7 @@ argument makes each answer to a mail come that many milliseconds late, as a busy
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import sys
@@ -17,8 +18,8 @@ EHLO = b"250-clock.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
 
 
 class Session:
-    def __init__(self, connection, delay):
-        self.connection, self.delay = connection, delay
+    def __init__(self, connection):
+        self.connection = connection
         self.buffer, self.recipient, self.in_data = b"", None, False
 
     def receive(self):
@@ -60,9 +61,9 @@ async def serve(connection, delay):
     connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setblocking(False)
-    session = Session(connection, delay)
-    await loop.sock_sendall(connection, GREETING)
-    with connection:
+    session = Session(connection)
+    with connection, contextlib.suppress(ConnectionError):
+        await loop.sock_sendall(connection, GREETING)
         while await readable(loop, session):
             answers = b""
             while (answer := session.take()) is not None:
@@ -81,8 +82,6 @@ async def readable(loop, session):
             loop.add_reader(session.connection, lambda: ready.done() or ready.set_result(None))
             await ready
             loop.remove_reader(session.connection)
-        except ConnectionError:
-            return False
 
 
 async def main():
