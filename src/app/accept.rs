@@ -11,11 +11,12 @@ use tracing::{error, warn};
 use crate::config::{ChannelConfig, Config, ProviderConfig};
 use crate::dispatch::LaneHandle;
 use crate::intake::{Accept, StoreAway, Verdict};
+use crate::model::contact::Problem;
 use crate::model::job::{InvalidJob, Job, ReadJob};
 use crate::model::{Channel, Purpose};
 use crate::render::Registry;
-use crate::store::Store;
 use crate::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
+use crate::store::{Error, Store};
 use crate::telemetry::Metrics;
 
 #[derive(Debug)]
@@ -119,6 +120,29 @@ impl Acceptor {
         })
     }
 
+    /// Makes a group durable. One job that the store refuses does not hold the others up: then each goes by itself.
+    async fn keep(&self, submissions: &[Submission]) -> Result<Vec<Acceptance>, StoreAway> {
+        match self.store.accept(submissions, Some(self.me)).await {
+            Ok(acceptances) => return Ok(acceptances),
+            Err(error) if error.is_transient() => return Err(away(&error)),
+            Err(_) => {}
+        }
+        let mut acceptances = Vec::with_capacity(submissions.len());
+        for submission in submissions {
+            match self.store.accept(std::slice::from_ref(submission), Some(self.me)).await {
+                Ok(accepted) => acceptances.extend(accepted),
+                Err(error) if error.is_transient() => return Err(away(&error)),
+                Err(error) => {
+                    // The store's own words may quote the job.
+                    error!(kind = submission.job.kind(), "the store cannot keep a job: {error}");
+                    let problem = Problem::new("$", "the store cannot keep this job; please report it");
+                    acceptances.push(Acceptance::Invalid(problem));
+                }
+            }
+        }
+        Ok(acceptances)
+    }
+
     /// Wakes the lanes whose messages were just leased to this daemon.
     fn wake(&self, submissions: &[Submission]) {
         for lane in &self.lanes {
@@ -145,19 +169,17 @@ impl Accept for Acceptor {
             }
         }
         let timer = self.metrics.store_query_duration.with_label_values(&["accept"]).start_timer();
-        let acceptances = self.store.accept(&submissions, Some(self.me)).await.map_err(|error| {
-            if error.is_transient() {
-                warn!(error = &error as &dyn std::error::Error, "jobs wait for the store");
-            } else {
-                error!(error = &error as &dyn std::error::Error, "the store refuses jobs; they wait");
-            }
-            StoreAway
-        })?;
+        let acceptances = self.keep(&submissions).await?;
         timer.observe_duration();
         self.wake(&submissions);
         let mut acceptances = acceptances.into_iter().map(verdict);
         Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| acceptances.next())).collect())
     }
+}
+
+fn away(error: &Error) -> StoreAway {
+    warn!(error = error as &dyn std::error::Error, "jobs wait for the store");
+    StoreAway
 }
 
 fn verdict(acceptance: Acceptance) -> Verdict {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use axum::middleware::from_fn;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -29,7 +29,7 @@ use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
 use crate::plan::{Housekeeper, Planner};
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
-use crate::store::{Error, Store};
+use crate::store::{CONNECTION_WAIT, Error, Store};
 use crate::telemetry::{self, Health, Metrics};
 use crate::token::{Key, Keyring};
 use crate::track::{EventIntake, Machines, Patience, Rules, Tracker};
@@ -284,9 +284,10 @@ impl Daemon {
         let component = self.health.component("store");
         self.supervisor.spawn("store watch", &self.parts.planning, async move {
             while !part.is_asked() {
-                match store.check().await {
-                    Ok(()) => component.ready(),
-                    Err(error) => component.not_ready(error.to_string()),
+                match timeout(CONNECTION_WAIT, store.check()).await {
+                    Ok(Ok(())) => component.ready(),
+                    Ok(Err(error)) => component.not_ready(error.to_string()),
+                    Err(_) => component.not_ready("the store does not answer"),
                 }
                 tokio::select! {
                     () = part.asked() => {}

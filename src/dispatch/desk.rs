@@ -30,8 +30,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(super) enum Note {
     /// Messages of one campaign and lane, in order.
     Ready(Vec<Prepared>),
-    /// A worker of the account with this position is ready to send.
-    Pull { account: usize, reply: oneshot::Sender<Vec<Prepared>> },
+    /// A worker of the account with this position is ready to send `most` messages.
+    Pull { account: usize, most: u32, reply: oneshot::Sender<Vec<Prepared>> },
     /// Campaigns that must not send any more.
     Stop(Vec<CampaignNo>),
     /// Changed rates: the channel's, and the accounts' by name.
@@ -54,6 +54,15 @@ pub(super) struct Desk {
     shutdown: Shutdown,
 }
 
+/// Whose messages go next, and how many.
+struct Turn {
+    lane: Lane,
+    /// Position among the lane's campaigns.
+    place: usize,
+    campaign: CampaignNo,
+    n: u32,
+}
+
 /// One account's place at the desk.
 #[derive(Debug)]
 struct Counter {
@@ -65,7 +74,9 @@ struct Counter {
     credit: i64,
     chunk: usize,
     /// The worker that asked last is served first, so that idle connections can close.
-    workers: Vec<oneshot::Sender<Vec<Prepared>>>,
+    workers: Vec<(u32, oneshot::Sender<Vec<Prepared>>)>,
+    /// How many workers the account has in all.
+    crew: usize,
     hungry: Arc<Notify>,
 }
 
@@ -86,6 +97,7 @@ impl Desk {
             credit: 0,
             chunk: account.provider.chunk_size(),
             workers: Vec::new(),
+            crew: config.concurrency.div_ceil(config.accounts.len().max(1)),
             hungry: hungry.clone(),
         });
         show_limit(&metrics, "channel", config.channel.as_str(), &config.limit);
@@ -139,9 +151,9 @@ impl Desk {
     async fn take(&mut self, note: Note) {
         match note {
             Note::Ready(ready) => self.enqueue(ready),
-            Note::Pull { account, reply } => {
+            Note::Pull { account, most, reply } => {
                 if let Some(counter) = self.accounts.get_mut(account) {
-                    counter.workers.push(reply);
+                    counter.workers.push((most, reply));
                 }
             }
             Note::Stop(campaigns) => {
@@ -188,7 +200,7 @@ impl Desk {
         let mut wait = SWEEP;
         loop {
             for counter in &mut self.accounts {
-                counter.workers.retain(|worker| !worker.is_closed());
+                counter.workers.retain(|(_, worker)| !worker.is_closed());
             }
             match self.next(&mut wait) {
                 Some((account, messages)) => self.hand_over(account, messages),
@@ -206,7 +218,8 @@ impl Desk {
             let waited = now.duration_since(message.ready_at).as_secs_f64();
             self.metrics.limiter_wait.with_label_values(&["channel"]).observe(waited);
         }
-        let Some(worker) = self.accounts.get_mut(account).and_then(|counter| counter.workers.pop()) else {
+        let Some((_, worker)) = self.accounts.get_mut(account).and_then(|counter| counter.workers.pop())
+        else {
             return;
         };
         if let Err(messages) = worker.send(messages) {
@@ -241,57 +254,66 @@ impl Desk {
             return None;
         }
         for account in self.accounts_in_turn() {
-            let limiter = &mut self.accounts[account].limiter;
+            let limiter = &self.accounts[account].limiter;
             let own = limiter.available().min(limiter.chunk());
             if own == 0 {
                 *wait = (*wait).min(limiter.wait());
                 continue;
             }
-            let Some((lane, campaign, n)) = self.choose(account, channel.min(own), wait) else { continue };
+            let Some(turn) = self.choose(account, channel.min(own), wait) else { continue };
             if self.accounts[account].workers.is_empty() {
                 self.accounts[account].hungry.notify_one();
                 continue;
             }
-            self.channel.reserve(n);
-            self.accounts[account].limiter.reserve(n);
-            if let Some(limiter) = self.campaigns.get_mut(&campaign) {
-                limiter.reserve(n);
+            self.channel.reserve(turn.n);
+            self.accounts[account].limiter.reserve(turn.n);
+            if let Some(limiter) = self.campaigns.get(&turn.campaign) {
+                limiter.reserve(turn.n);
             }
-            let total: i64 = self.accounts.iter().map(|counter| counter.weight).sum();
-            self.accounts[account].credit -= total;
-            return Some((account, self.pop(lane, campaign, n)));
+            self.charge_share(account);
+            return Some((account, self.pop(&turn)));
         }
         None
     }
 
     /// Accounts, the one that is furthest behind its share first.
-    fn accounts_in_turn(&mut self) -> Vec<usize> {
-        for counter in &mut self.accounts {
-            counter.credit = (counter.credit + counter.weight).min(counter.weight * 4);
-        }
+    fn accounts_in_turn(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.accounts.len()).collect();
-        order.sort_by_key(|account| std::cmp::Reverse(self.accounts[*account].credit));
+        order.sort_by_key(|account| {
+            let counter = &self.accounts[*account];
+            std::cmp::Reverse(counter.credit + counter.weight)
+        });
         order
     }
 
+    /// Smooth weighted round robin. Credit is bounded, so that an account which was away does not take all when it is back.
+    fn charge_share(&mut self, chosen: usize) {
+        let total: i64 = self.accounts.iter().map(|counter| counter.weight).sum();
+        for (account, counter) in self.accounts.iter_mut().enumerate() {
+            let charge = if account == chosen { total } else { 0 };
+            counter.credit = (counter.credit + counter.weight - charge).clamp(-4 * total, 4 * total);
+        }
+    }
+
     /// The campaign whose turn it is among those that the account may carry, and how many of its messages may go.
-    fn choose(&mut self, account: usize, most: u32, wait: &mut Duration) -> Option<(Lane, CampaignNo, u32)> {
-        let Counter { name, chunk, weight, .. } = &self.accounts[account];
+    /// Messages that wait are spread over all of the account's workers.
+    fn choose(&mut self, account: usize, most: u32, wait: &mut Duration) -> Option<Turn> {
+        let Counter { name, chunk, weight, workers, crew, .. } = &self.accounts[account];
+        let most = workers.last().map_or(most, |(worker, _)| most.min(*worker));
         let carries = |message: &&Prepared| message.provider().map_or(*weight > 0, |named| named == &**name);
         for (lane, turns) in &mut self.turns {
             turns.retain(|campaign| {
                 self.queues.get(&(*campaign, *lane)).is_some_and(|queue| !queue.is_empty())
             });
-            for (turn, campaign) in turns.iter().enumerate() {
+            for (place, campaign) in turns.iter().enumerate() {
                 let Some(queue) = self.queues.get(&(*campaign, *lane)) else { continue };
-                let fits = queue.iter().take(*chunk).take_while(carries);
+                let share = queue.len().div_ceil(*crew).min(*chunk);
+                let fits = queue.iter().take(share).take_while(carries);
                 let fitting = u32::try_from(fits.count()).unwrap_or(u32::MAX);
-                let Some(limiter) = self.campaigns.get_mut(campaign) else { continue };
+                let Some(limiter) = self.campaigns.get(campaign) else { continue };
                 let n = fitting.min(most).min(limiter.available()).min(limiter.chunk());
                 if n > 0 {
-                    let campaign = *campaign;
-                    turns.rotate_left(turn + 1);
-                    return Some((*lane, campaign, n));
+                    return Some(Turn { lane: *lane, place, campaign: *campaign, n });
                 }
                 if fitting > 0 {
                     *wait = (*wait).min(limiter.wait());
@@ -301,10 +323,14 @@ impl Desk {
         None
     }
 
-    fn pop(&mut self, lane: Lane, campaign: CampaignNo, n: u32) -> Vec<Prepared> {
-        let n = usize::try_from(n).unwrap_or(usize::MAX);
+    /// Takes the messages of a turn; the campaign goes to the end of its lane.
+    fn pop(&mut self, turn: &Turn) -> Vec<Prepared> {
+        if let Some(turns) = self.turns.get_mut(&turn.lane) {
+            turns.rotate_left(turn.place + 1);
+        }
+        let n = usize::try_from(turn.n).unwrap_or(usize::MAX);
         self.queues
-            .get_mut(&(campaign, lane))
+            .get_mut(&(turn.campaign, turn.lane))
             .map(|queue| queue.drain(..n.min(queue.len())).collect())
             .unwrap_or_default()
     }

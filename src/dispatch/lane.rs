@@ -17,7 +17,7 @@ use super::stream::{Shared, Stream, Window};
 use super::worker::{Crew, Reach};
 use super::{LaneConfig, Limit};
 use crate::lifecycle::{Shutdown, Supervisor};
-use crate::model::{CampaignNo, Channel, Lane as Rank, Rates};
+use crate::model::{CampaignNo, Channel, Lane as Rank, Rate};
 use crate::store::dispatching::Lease;
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
@@ -28,6 +28,8 @@ use crate::token::Keyring;
 const POLL: Duration = Duration::from_millis(200);
 /// Streams at once; campaigns beyond that wait for one to end.
 const STREAMS: usize = 256;
+/// Streams at once that send what was leased when it was accepted; what comes beyond waits in the store.
+const GIVEN_STREAMS: usize = 256;
 const DESK_QUEUE: usize = 256;
 
 /// What all lanes share.
@@ -104,7 +106,6 @@ impl Lane {
         desk: mpsc::Sender<Note>,
         reachable: watch::Receiver<bool>,
     ) -> Shared {
-        let accounts = config.accounts.iter().flat_map(|account| account.limit.rates.0.iter().copied());
         Shared {
             channel: config.channel,
             store: self.store.clone(),
@@ -118,7 +119,7 @@ impl Lane {
             reachable,
             retry: config.retry.clone(),
             accounts: config.accounts.iter().map(|account| account.name.clone()).collect(),
-            rates: Rates(config.limit.rates.0.iter().copied().chain(accounts).collect()),
+            rate: rate_of(config),
             metrics: self.metrics.clone(),
             shutdown: self.shutdown.clone(),
         }
@@ -158,13 +159,30 @@ impl Lane {
     }
 }
 
+/// The channel's own rate, or the sum of its listed accounts' where each of them has one, whichever is narrower.
+fn rate_of(config: &LaneConfig) -> Option<f64> {
+    let listed = config.accounts.iter().filter(|account| account.weight.is_some());
+    let accounts: Option<f64> =
+        listed.map(|account| account.limit.rates.narrowest().map(Rate::per_second)).sum();
+    let channel = config.limit.rates.narrowest().map(Rate::per_second);
+    accounts.into_iter().chain(channel).filter(|rate| *rate > 0.0).reduce(f64::min)
+}
+
 struct Poller {
     channel: Channel,
     shared: Arc<Shared>,
     accepted: Arc<Notify>,
     beat: Heartbeat,
-    running: HashMap<(CampaignNo, Rank), Id>,
+    running: HashMap<Id, Running>,
     streams: JoinSet<Result<(), Error>>,
+}
+
+/// A stream, and whether it leases by itself or sends only what it was given.
+#[derive(Debug, PartialEq)]
+struct Running {
+    campaign: CampaignNo,
+    rank: Rank,
+    leases: bool,
 }
 
 impl Poller {
@@ -193,7 +211,7 @@ impl Poller {
     }
 
     async fn poll(&mut self) -> Result<(), Error> {
-        let active: Vec<CampaignNo> = self.running.keys().map(|(campaign, _)| *campaign).collect();
+        let active: Vec<CampaignNo> = self.running.values().map(|running| running.campaign).collect();
         if !active.is_empty() {
             let stopped = self.shared.store.stopped(&active).await?;
             if !stopped.is_empty() {
@@ -203,11 +221,12 @@ impl Poller {
         }
         self.run_accepted().await?;
         for (campaign, rank) in self.shared.store.campaigns_due(self.channel).await? {
-            if self.running.len() >= STREAMS {
+            let stream = Running { campaign, rank, leases: true };
+            if self.running.values().filter(|running| running.leases).count() >= STREAMS {
                 break;
             }
-            if !self.running.contains_key(&(campaign, rank)) {
-                self.start(campaign, rank, Vec::new());
+            if self.running.values().all(|running| *running != stream) {
+                self.start(stream, Vec::new());
             }
         }
         Ok(())
@@ -215,27 +234,31 @@ impl Poller {
 
     /// Starts with the batches that were leased to us when their messages were accepted.
     async fn run_accepted(&mut self) -> Result<(), Error> {
+        let given = self.running.values().filter(|running| !running.leases).count();
+        if given >= GIVEN_STREAMS || !*self.shared.reachable.borrow() {
+            return Ok(());
+        }
         let leases = self.shared.store.leased_at_acceptance(self.shared.me, self.channel).await?;
         let mut streams: HashMap<(CampaignNo, Rank), Vec<Lease>> = HashMap::new();
         for lease in leases {
             streams.entry((lease.campaign, lease.lane)).or_default().push(lease);
         }
         for ((campaign, rank), leases) in streams {
-            self.start(campaign, rank, leases);
+            self.start(Running { campaign, rank, leases: false }, leases);
         }
         Ok(())
     }
 
-    fn start(&mut self, campaign: CampaignNo, lane: Rank, leases: Vec<Lease>) {
-        let stream = Stream { shared: self.shared.clone(), campaign, lane };
+    fn start(&mut self, running: Running, leases: Vec<Lease>) {
+        let stream = Stream { shared: self.shared.clone(), campaign: running.campaign, lane: running.rank };
         let task = self.streams.spawn(stream.run(leases));
-        self.running.insert((campaign, lane), task.id());
+        self.running.insert(task.id(), running);
     }
 
     fn reap(&mut self) -> Result<(), Error> {
         while let Some(ended) = self.streams.try_join_next_with_id() {
             let (id, result) = ended.map_err(|error| Error::Refused(error.into()))?;
-            self.running.retain(|_, running| *running != id);
+            self.running.remove(&id);
             result?;
         }
         Ok(())

@@ -17,7 +17,7 @@ use super::prepared::{Held, Last, Prepared};
 use super::rendering::{Rendered, Rendering};
 use crate::backoff::Schedule;
 use crate::lifecycle::Shutdown;
-use crate::model::{CampaignNo, Channel, DeliveryKey, Lane, Outcome, Purpose, Rates, Reason};
+use crate::model::{CampaignNo, Channel, DeliveryKey, Lane, Outcome, Purpose, Rate, Rates, Reason};
 use crate::provider::Permit;
 use crate::store::dispatching::{Intent, Lease, Member, Recipient};
 use crate::store::jobs::Incarnation;
@@ -28,7 +28,7 @@ use crate::token::Keyring;
 /// Messages of one intent, at most.
 const CHUNK: usize = 128;
 /// Rendered messages that may wait at the desk for one stream without a rate.
-const ROOM: usize = 512;
+const ROOM: u32 = 512;
 /// Batches that one stream works on at once, and the most where single messages have a batch each.
 const HANDS: usize = 3;
 const MOST_HANDS: usize = 32;
@@ -81,8 +81,8 @@ pub(super) struct Shared {
     pub(super) retry: Schedule,
     /// Names of the lane's accounts.
     pub(super) accounts: Vec<Arc<str>>,
-    /// The narrowest rate of the channel and its accounts.
-    pub(super) rates: Rates,
+    /// Messages a second that the channel and its accounts together let through; `None` without a limit.
+    pub(super) rate: Option<f64>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Shutdown,
 }
@@ -121,6 +121,13 @@ impl Stream {
             stopped: AtomicBool::new(false),
         };
         try_join_all((0..hands).map(|_| self.hand(&work))).await?;
+        if let Some(room) = work.room.get() {
+            // While anything of it waits at the desk the campaign counts as running: a pause must find it there.
+            tokio::select! {
+                () = self.shared.shutdown.asked() => {}
+                _ = room.places.acquire_many(room.size) => {}
+            }
+        }
         let left: Vec<_> = work.take_all().iter().map(|lease| lease.batch).collect();
         if left.is_empty() {
             return Ok(());
@@ -145,7 +152,7 @@ impl Stream {
                 self.fail(&lease).await;
                 continue;
             };
-            let room = work.room.get_or_init(|| Room::new(&campaign.sending.rate, &self.shared.rates));
+            let room = work.room.get_or_init(|| Room::new(&campaign.sending.rate, self.shared.rate));
             if self.send(lease, &campaign, room).await.is_err() {
                 work.stopped.store(true, Ordering::Release);
             }
@@ -323,20 +330,22 @@ fn intent(lease: &Lease, campaign: &Campaign, to: u32, members: &[Member]) -> In
 /// How many rendered messages may wait: a quarter of a second of the narrowest rate.
 struct Room {
     places: Arc<Semaphore>,
+    size: u32,
     /// Messages of one intent.
     step: usize,
 }
 
 impl Room {
-    fn new(own: &Rates, lane: &Rates) -> Self {
-        let narrowest =
-            [own, lane].into_iter().filter_map(Rates::narrowest).map(|rate| rate.per_second() / 4.0);
+    fn new(own: &Rates, lane: Option<f64>) -> Self {
+        let narrowest = own.narrowest().map(Rate::per_second).into_iter().chain(lane);
+        let quarter = narrowest.map(|rate| rate / 4.0).fold(f64::from(ROOM), f64::min);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "clamped to a small positive range"
         )]
-        let places = narrowest.fold(ROOM as f64, f64::min).clamp(1.0, ROOM as f64) as usize;
-        Room { places: Arc::new(Semaphore::new(places)), step: places.div_ceil(4).min(CHUNK) }
+        let size = quarter.clamp(1.0, f64::from(ROOM)) as u32;
+        let places = size as usize;
+        Room { places: Arc::new(Semaphore::new(places)), size, step: places.div_ceil(4).min(CHUNK) }
     }
 }

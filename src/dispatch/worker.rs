@@ -26,6 +26,23 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How long an account that the provider refuses is left alone.
 const ACCOUNT_REFUSED: Duration = Duration::from_secs(30);
 
+/// Messages of a session's first chunk, before its pace is known.
+const FIRST_CHUNK: u32 = 8;
+/// How long a chunk may take: what is dealt cannot be stopped any more.
+const CHUNK_TIME: Duration = Duration::from_millis(500);
+
+/// How many messages the next chunk may have, after `n` took `time`.
+fn chunk_for(time: Duration, n: usize) -> u32 {
+    let each = time.as_secs_f64() / (n.max(1) as f64);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to a small positive range"
+    )]
+    let most = (CHUNK_TIME.as_secs_f64() / each.max(1e-6)).clamp(1.0, 1024.0) as u32;
+    most
+}
+
 /// What the workers of one account share.
 #[derive(Debug)]
 pub(super) struct Crew {
@@ -130,22 +147,32 @@ impl Crew {
 
     /// Sends what the desk deals, until the session is idle for long, breaks, or the lane stops.
     async fn serve(&self, session: &mut dyn Session) {
+        let mut most = FIRST_CHUNK;
         while session.ready().await.is_ok() {
-            let (reply, dealt) = oneshot::channel();
-            if self.desk.send(Note::Pull { account: self.position, reply }).await.is_err() {
+            let (reply, mut dealt) = oneshot::channel();
+            if self.desk.send(Note::Pull { account: self.position, most, reply }).await.is_err() {
                 return;
             }
-            let Ok(messages) = timeout(IDLE, dealt).await else {
+            let messages = match timeout(IDLE, &mut dealt).await {
+                Ok(messages) => messages.ok(),
+                Err(_) => {
+                    // What was dealt just now is still ours.
+                    dealt.close();
+                    dealt.try_recv().ok()
+                }
+            };
+            let Some(messages) = messages else {
                 info!(provider = &*self.account.name, "an idle session closes");
                 return;
             };
-            let Ok(messages) = messages else { return };
             let activity = self.shutdown.activity(format!("{} messages", self.account.name));
+            let (began, n) = (Instant::now(), messages.len());
             let went_on = self.send(session, messages).await;
             drop(activity);
             if !went_on {
                 return;
             }
+            most = chunk_for(began.elapsed(), n);
         }
     }
 

@@ -74,9 +74,9 @@ impl<'de> Deserialize<'de> for Consent {
                 Ok(if given { Consent::Given } else { Consent::Withdrawn })
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Consent, E> {
-                text.parse()
-                    .map(Consent::GivenAt)
-                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                let at =
+                    text.parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))?;
+                super::instant::check(at).map(Consent::GivenAt).map_err(E::custom)
             }
         }
         deserializer.deserialize_any(Visitor)

@@ -60,9 +60,13 @@ pub enum Engaged {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum LastEvent {
+    #[serde(deserialize_with = "super::instant::deserialize")]
     Before(#[schemars(with = "String")] Timestamp),
+    #[serde(deserialize_with = "super::instant::deserialize")]
     After(#[schemars(with = "String")] Timestamp),
 }
+
+const LONGEST_SPAN: i64 = 100 * 366 * 86_400;
 
 /// A span as `45s`, `20m`, `12h`, `30d`, `4w`; kept in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +86,13 @@ impl std::str::FromStr for Span {
             'w' => 604_800,
             _ => return Err(explain()),
         };
-        let count: u32 = text.strip_suffix(unit).and_then(|n| n.parse().ok()).ok_or_else(explain)?;
-        Ok(Span(i64::from(count) * factor))
+        let digits =
+            text.strip_suffix(unit).filter(|n| n.bytes().all(|b| b.is_ascii_digit())).ok_or_else(explain)?;
+        let count: i64 = digits.parse().map_err(|_| explain())?;
+        match count.checked_mul(factor) {
+            Some(seconds) if seconds <= LONGEST_SPAN => Ok(Span(seconds)),
+            _ => Err(format!("`{text}` is longer than 100 years")),
+        }
     }
 }
 
@@ -346,6 +355,24 @@ mod tests {
             let error = read(json).unwrap_err();
             assert!(error.contains(expected), "{json}: {error}");
         }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn spans_survive_being_stored(count in 0u32..40_000, unit in "[smhdw]") {
+            if let Ok(span) = format!("{count}{unit}").parse::<Span>() {
+                let stored = serde_json::to_string(&span).unwrap();
+                proptest::prop_assert_eq!(serde_json::from_str::<Span>(&stored).unwrap(), span);
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_store_can_hold_is_refused() {
+        assert!(read(r#"{"opened": {"within": "5000000d"}}"#).unwrap_err().contains("100 years"));
+        assert!(
+            read(r#"{"last_event": {"before": "-009000-01-01T00:00:00Z"}}"#).unwrap_err().contains("1900")
+        );
     }
 
     #[test]

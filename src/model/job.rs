@@ -38,10 +38,10 @@ pub struct CampaignJob {
     /// In every recipient's scope.
     #[serde(default)]
     pub data: Map<String, Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::instant::optional")]
     #[schemars(with = "Option<String>")]
     pub send_at: Option<Timestamp>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::instant::optional")]
     #[schemars(with = "Option<String>")]
     pub expires_at: Option<Timestamp>,
     #[serde(default)]
@@ -71,10 +71,10 @@ pub struct MessageJob {
     pub to: MessageTo,
     #[serde(default)]
     pub data: Map<String, Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::instant::optional")]
     #[schemars(with = "Option<String>")]
     pub send_at: Option<Timestamp>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::instant::optional")]
     #[schemars(with = "Option<String>")]
     pub expires_at: Option<Timestamp>,
     #[serde(default)]
@@ -408,6 +408,8 @@ mod tests {
         );
         assert!(error(&CAMPAIGN.replace("2026-04-03", "2026-03-03")).starts_with("$.expires_at: "));
         assert!(error(&CAMPAIGN.replace("20 %", "a\\u0000b")).starts_with("$.data.discount: "));
+        let long_ago = CAMPAIGN.replace("2026-04-01T09:00:00+08:00", "-009000-01-01T00:00:00Z");
+        assert!(error(&long_ago).starts_with("$.send_at: an instant before"), "{}", error(&long_ago));
         assert!(
             error(&CAMPAIGN.replace("{\"segment\"", "{\"all\": true, \"segment\"")).contains("exactly one")
         );

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod id;
+mod instant;
 pub mod job;
 pub mod outcome;
 pub mod rate;

@@ -23,6 +23,9 @@ const LONGEST_SPAN: u32 = 1_000_000;
 /// A page is meant to hold about this many recipients, so that transactions stay short.
 const PAGE: i64 = 20_000;
 
+/// How long a campaign that the store refused is left alone.
+const REFUSED: Duration = Duration::from_secs(60);
+
 /// Plans campaigns, a page of each in turn.
 #[derive(Debug)]
 pub struct Planner {
@@ -30,11 +33,13 @@ pub struct Planner {
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     spans: HashMap<CampaignNo, u32>,
+    /// Campaigns that the store refused to plan, and when: one of them does not stop the others.
+    refused: HashMap<CampaignNo, Instant>,
 }
 
 impl Planner {
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
-        Planner { store, metrics, shutdown, spans: HashMap::new() }
+        Planner { store, metrics, shutdown, spans: HashMap::new(), refused: HashMap::new() }
     }
 
     /// # Errors
@@ -65,14 +70,25 @@ impl Planner {
     async fn round(&mut self) -> Result<bool, Error> {
         let campaigns = self.store.campaigns_to_plan().await?;
         self.spans.retain(|campaign, _| campaigns.contains(campaign));
+        self.refused.retain(|campaign, _| campaigns.contains(campaign));
         let mut busy = false;
         for campaign in campaigns {
             if self.shutdown.is_asked() {
                 return Ok(false);
             }
             let span = *self.spans.get(&campaign).unwrap_or(&FIRST_SPAN);
+            if self.refused.get(&campaign).is_some_and(|at| at.elapsed() < REFUSED) {
+                continue;
+            }
             let timer = self.metrics.store_query_duration.with_label_values(&["plan"]).start_timer();
-            let page = self.store.plan_page(campaign, span).await?;
+            let page = match self.store.plan_page(campaign, span).await {
+                Err(error) if !error.is_transient() => {
+                    error!(%campaign, error = &error as &dyn std::error::Error, "the campaign cannot be planned; it waits");
+                    self.refused.insert(campaign, Instant::now());
+                    continue;
+                }
+                page => page?,
+            };
             timer.observe_duration();
             if let Some(page) = page {
                 busy = true;

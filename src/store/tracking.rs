@@ -16,7 +16,7 @@ pub trait Tracking: Send + Sync {
     /// A campaign's link as its template writes it.
     async fn link(&self, campaign: CampaignNo, link: LinkNo) -> Result<Option<String>>;
 
-    /// When the delivery was last handed to a provider that took it, and how many links its campaign tracks.
+    /// When the provider took the delivery, or now where it is still on its way, and how many links its campaign tracks.
     async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>>;
 
     /// The oldest outgoing events.

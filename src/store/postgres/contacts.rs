@@ -131,6 +131,14 @@ impl Contacts for PgStore {
             .await?;
         let Some(row) = erased else { return Ok(false) };
         let contact: i64 = row.get(0);
+        // A list that waits to be planned still names the contact; without the address nothing can bring it back.
+        transaction
+            .execute(
+                "UPDATE stage s SET address = NULL, data = NULL WHERE s.external_id = $1
+                 OR lower(s.address) IN (SELECT a.address FROM addresses a WHERE a.contact = $2)",
+                &[&external_id, &contact],
+            )
+            .await?;
         for statement in [
             "DELETE FROM addresses WHERE contact = $1",
             "DELETE FROM recipient_data WHERE campaign = ANY (ARRAY(SELECT number FROM campaigns)) AND contact = $1",

@@ -48,7 +48,10 @@ impl PgStore {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(&format!(
-                "UPDATE batches b SET epoch = 1 WHERE b.owner = $1 AND b.epoch = 0 AND b.channel = $2 RETURNING {COLUMNS}"
+                "UPDATE batches b SET epoch = 1 WHERE b.number = ANY (ARRAY(
+                     SELECT w.number FROM batches w WHERE w.owner = $1 AND w.epoch = 0 AND w.channel = $2
+                     ORDER BY w.lane, w.number LIMIT 500))
+                 RETURNING {COLUMNS}"
             ))
             .await?;
         let rows = client.query(&statement, &[&me.0, &channel.code()]).await?;

@@ -34,6 +34,8 @@ use tokio_postgres::error::SqlState;
 use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets};
 use crate::model::{CampaignNo, Channel};
 
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Campaign numbers that one partition of `deliveries` holds.
 const CAMPAIGNS_A_PARTITION: i64 = 64;
 
@@ -64,6 +66,8 @@ impl PgStore {
         // Compiling a page's statement costs more than running it.
         let options = format!("{} -c jit=off", config.get_options().unwrap_or_default());
         config.application_name("campaignd").connect_timeout(CONNECTION_WAIT).options(options);
+        // A server that fell silent is noticed before our leases are taken for dead.
+        config.tcp_user_timeout(SILENCE).keepalives_idle(SILENCE).keepalives_interval(CONNECTION_WAIT);
         let manager = Manager::from_config(
             config.clone(),
             NoTls,
@@ -264,6 +268,10 @@ impl From<tokio_postgres::Error> for Error {
                         SqlState::T_R_DEADLOCK_DETECTED,
                         SqlState::T_R_SERIALIZATION_FAILURE,
                         SqlState::READ_ONLY_SQL_TRANSACTION,
+                        SqlState::QUERY_CANCELED,
+                        SqlState::LOCK_NOT_AVAILABLE,
+                        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                        SqlState::IDLE_SESSION_TIMEOUT,
                     ]
                     .contains(code)
             }

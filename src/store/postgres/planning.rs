@@ -154,7 +154,7 @@ impl Planning for PgStore {
 const FOLD_LOCK: i64 = 0x6361_6d70_0003;
 
 fn plan_of(campaign: CampaignNo, row: &Row) -> Result<(Plan, Planned)> {
-    let Json(planned): Json<Planned> = row.get(4);
+    let Json(planned): Json<Planned> = row.try_get(4)?;
     let (state, reason) = match (row.get(8), row.get::<_, Option<bool>>(9).unwrap_or(false)) {
         (true, _) => (State::Cancelled, Some(Reason::CampaignCancelled)),
         (false, true) => (State::Expired, Some(Reason::CampaignExpired)),

@@ -64,13 +64,16 @@ impl Tracking for PgStore {
         }
         let statement = client
             .prepare_cached(&format!(
-                "SELECT d.updated_at, (SELECT count(*) FROM links WHERE campaign = $1) FROM {} d
-                 WHERE d.campaign = $1 AND d.contact = $2 AND d.occurrence = $3 AND d.state = ANY($4)",
+                "SELECT CASE WHEN d.state = {} THEN now() ELSE d.updated_at END,
+                        (SELECT count(*) FROM links WHERE campaign = $1)
+                 FROM {} d WHERE d.campaign = $1 AND d.contact = $2 AND d.occurrence = $3 AND d.state = ANY($4)",
+                State::Planned.code(),
                 deliveries_table(delivery.campaign)
             ))
             .await?;
-        let sent: Vec<i16> =
-            State::ALL.iter().filter(|state| state.is_sent()).map(|state| state.code()).collect();
+        // Whoever opens what is still on its way is the gateway that looks before it accepts.
+        let seen = |state: &&State| state.is_sent() || matches!(state, State::Planned | State::Unknown);
+        let sent: Vec<i16> = State::ALL.iter().filter(seen).map(|state| state.code()).collect();
         let row = client
             .query_opt(&statement, &[&delivery.campaign.0, &delivery.contact.0, &delivery.occurrence, &sent])
             .await?;
