@@ -18,10 +18,10 @@ use crate::telemetry::{Heartbeat, Metrics};
 /// How often new work is looked for.
 const POLL: Duration = Duration::from_millis(200);
 /// Contact numbers or list entries that a campaign's first page looks at.
-const FIRST_SPAN: u32 = 20_000;
+const FIRST_SPAN: u32 = 50_000;
 const LONGEST_SPAN: u32 = 1_000_000;
 /// A page is meant to hold about this many recipients, so that transactions stay short.
-const PAGE: i64 = 20_000;
+const PAGE: i64 = 50_000;
 
 /// How long a campaign that the store refused is left alone.
 const REFUSED: Duration = Duration::from_secs(60);
@@ -226,7 +226,7 @@ mod tests {
     fn pages_grow_over_sparse_ranges_and_shrink_over_dense_ones() {
         assert_eq!(next_span(10_000, 100), 20_000);
         assert_eq!(next_span(LONGEST_SPAN, 0), LONGEST_SPAN);
-        assert_eq!(next_span(40_000, 40_000), 20_000);
-        assert_eq!(next_span(20_000, 19_000), 20_000);
+        assert_eq!(next_span(80_000, 80_000), 40_000);
+        assert_eq!(next_span(50_000, 49_000), 50_000);
     }
 }
