@@ -276,7 +276,9 @@ pub(super) async fn number_repeats(
         )
         .await?;
     let mut next: HashMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    for entry in entries {
+    // A sound entry is the first of its contact, also where a faulty one stands before it.
+    let (sound, faulty): (Vec<_>, Vec<_>) = entries.iter_mut().partition(|entry| entry.pre.is_none());
+    for entry in sound.into_iter().chain(faulty) {
         let occurrence = next.entry(entry.contact).or_insert(0);
         entry.occurrence = *occurrence;
         if *occurrence > 0 {

@@ -320,7 +320,8 @@ impl<'a> Columns<'a> {
                          SELECT a.number, a.contact, a.channel, n.at
                          FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::timestamptz[]) AS n (contact, channel, app, address, at)
                          JOIN addresses a ON a.contact = n.contact AND a.channel = n.channel AND a.app = n.app AND a.address = n.address
-                         WHERE n.at IS NOT NULL),
+                         -- Nobody agrees in the future: such a date would undo every unsubscribe to come.
+                         WHERE n.at <= now()),
                      undone AS (
                          DELETE FROM unsubscribes u USING dated d
                          WHERE u.contact = d.contact AND u.channel = d.channel AND d.at > u.at RETURNING u.contact, u.channel, u.at)

@@ -14,6 +14,7 @@ on_each_store!(
     engagement_selects,
     a_list_of_ids,
     a_list_of_recipients,
+    a_faulty_entry_hides_no_sound_one,
     an_anonymous_recipient_is_known_the_next_time,
     the_audience_is_fixed_when_planning_starts,
     pages_join_without_a_seam,
@@ -197,6 +198,18 @@ async fn a_list_of_recipients(bed: &Bed) {
     assert_eq!(sent, want);
     let other = &bed.store.contact("P2").await.unwrap().unwrap().addresses[1];
     assert_eq!(other.consent_source.as_deref(), Some("campaign spring"));
+}
+
+async fn a_faulty_entry_hides_no_sound_one(bed: &Bed) {
+    bed.upsert(json!([
+        {"external_id": "A", "addresses": [email("a")]}, {"external_id": "B", "addresses": [email("b")]},
+    ]))
+    .await;
+    let recipients = json!({"consent": true, "recipients": [
+        {"address": "a@example.com", "external_id": "B"}, {"address": "b@example.com"},
+    ]});
+    bed.planned("spring", recipients, json!({})).await;
+    assert_eq!(bed.tally("spring").await, tallied([("planned", 1), ("excluded/duplicate", 1)]));
 }
 
 async fn an_anonymous_recipient_is_known_the_next_time(bed: &Bed) {
