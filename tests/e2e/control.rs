@@ -68,3 +68,34 @@ async fn a_cancelled_campaign_ends_and_accounts_for_everyone() {
         assert_eq!(fate, expected, "{id}");
     }
 }
+
+/// The messages that wait between the ledger and a slow server are stopped, too.
+#[tokio::test]
+async fn a_pause_reaches_what_waits_for_a_slow_server() {
+    let clock = ClockSink::start(std::time::Duration::from_millis(100)).await;
+    let shop = Shop::with_clock(&clock, &[("channels.email", "concurrency = 1")]).await;
+    shop.people(PEOPLE).await;
+    shop.submit(campaign("slow", json!({}))).await;
+    eventually("five mails", async || (clock.arrivals().len() >= 5).then_some(())).await;
+    shop.control("c-1", "slow", "pause").await;
+    let paused = now();
+    well_after(paused).await;
+    let late = clock.arrivals().iter().filter(|(at, _)| *at > paused + 2.0).count();
+    assert_eq!(late, 0, "of {}", clock.arrivals().len());
+    shop.books.assert_balanced("slow").await;
+}
+
+/// One connection of a server that answers after 100 ms carries one message in 90 ms at most.
+#[tokio::test]
+async fn a_slow_server_is_sent_to_over_many_connections() {
+    let clock = ClockSink::start(std::time::Duration::from_millis(100)).await;
+    let shop = Shop::with_clock(&clock, &[("channels.email", "concurrency = 32")]).await;
+    shop.people(300).await;
+    shop.submit(campaign("slow", json!({}))).await;
+    shop.books.finished("slow").await;
+    let arrivals: Vec<f64> = clock.arrivals().iter().map(|(at, _)| *at).collect();
+    assert_eq!(arrivals.len(), 300);
+    let at_once = |from: &f64| arrivals.iter().filter(|at| (*from..from + 0.09).contains(at)).count();
+    let most = arrivals.iter().map(at_once).max().unwrap();
+    assert!(most >= 10, "at most {most} connections at once");
+}
