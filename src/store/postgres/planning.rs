@@ -43,6 +43,8 @@ impl Planning for PgStore {
     async fn plan_page(&self, campaign: CampaignNo, span: u32) -> Result<Option<Page>> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
+        // A page is sorted and kept in memory, not in temporary files.
+        transaction.batch_execute("SET LOCAL work_mem = '64MB'").await?;
         let row = transaction
             .query_opt(
                 "SELECT channel, purpose, lane, template_hash, audience, plan_cursor, plan_end, started_at,
