@@ -158,13 +158,14 @@ impl Crew {
                 Err(_) => {
                     // What was dealt just now is still ours.
                     dealt.close();
-                    dealt.try_recv().ok()
+                    let last = dealt.try_recv().ok();
+                    if last.is_none() {
+                        info!(provider = &*self.account.name, "an idle session closes");
+                    }
+                    last
                 }
             };
-            let Some(messages) = messages else {
-                info!(provider = &*self.account.name, "an idle session closes");
-                return;
-            };
+            let Some(messages) = messages else { return };
             let activity = self.shutdown.activity(format!("{} messages", self.account.name));
             let (began, n) = (Instant::now(), messages.len());
             let went_on = self.send(session, messages).await;
