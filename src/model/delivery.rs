@@ -92,11 +92,6 @@ vocabulary! {
 }
 
 impl State {
-    /// Whether nothing but a receipt or a hand can move the delivery on.
-    pub fn is_settled(self) -> bool {
-        !matches!(self, State::Planned | State::Sending)
-    }
-
     /// Whether the provider took the message: what reports count as `sent`.
     pub fn is_sent(self) -> bool {
         matches!(self, State::Accepted | State::Delivered | State::Bounced)
