@@ -81,11 +81,11 @@ impl Acceptor {
             return if listed { Ok(()) } else { Err(InvalidJob::at("$.channel", message)) };
         };
         match self.providers.get(name) {
-            Some(provider) if provider.channel == channel => Ok(()),
-            Some(provider) => {
-                let message = format!("`{name}` is a provider of the channel {}", provider.channel);
+            Some(ProviderConfig { channel: Some(other), .. }) if *other != channel => {
+                let message = format!("`{name}` is a provider of the channel {other}");
                 Err(InvalidJob::at("$.provider", message))
             }
+            Some(_) => Ok(()),
             None => {
                 let message = format!("there is no provider `{name}` in the configuration");
                 Err(InvalidJob::at("$.provider", message))

@@ -18,6 +18,7 @@ use super::listeners::{bind, on_main_runtime, refuse_strange_sites, serve_on_own
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::open_store;
 use super::outbox::StoreOutbox;
+use super::receipts::write_receipts;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
@@ -27,6 +28,7 @@ use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
 use crate::plan::{Housekeeper, Planner};
+use crate::provider::Receipts;
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
 use crate::store::{CONNECTION_WAIT, Error, Store};
@@ -36,6 +38,8 @@ use crate::track::{EventIntake, Machines, Patience, Rules, Tracker};
 
 /// Events that may wait in memory while the store is away.
 const EVENT_QUEUE: usize = 100_000;
+/// Receipts that wait for the store, at most; then their providers wait.
+const RECEIPT_QUEUE: usize = 4_096;
 /// Urgent messages held at once: twice a group.
 const MESSAGES_PREFETCH: u16 = 200;
 /// How often the dead letters are counted.
@@ -183,7 +187,18 @@ impl Daemon {
             metrics: self.metrics.clone(),
             shutdown: self.parts.lanes.clone(),
         };
-        let configs = lanes(&self.config)?;
+        let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
+        let writer = write_receipts(
+            waiting,
+            self.store.clone(),
+            self.config.amqp.is_some(),
+            self.parts.tracking.clone(),
+        );
+        self.supervisor.spawn("receipt writer", &self.parts.tracking, async {
+            writer.await;
+            Ok::<(), Error>(())
+        });
+        let configs = lanes(&self.config, &receipts)?;
         Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
     }
 

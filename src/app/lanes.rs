@@ -6,20 +6,29 @@ use anyhow::{Context, Result};
 
 use crate::backoff::Schedule;
 use crate::config::{ChannelConfig, Config, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls};
-use crate::dispatch::{Account, EmailSender, LaneConfig, Limit};
+use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
 use crate::model::Channel;
+use crate::provider::sandbox::Sandbox;
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
+use crate::provider::{Provider, Receipts};
 use crate::render::mime::Mailbox;
 
 /// One lane a channel.
-pub(super) fn lanes(config: &Config) -> Result<Vec<LaneConfig>> {
-    config.channels.iter().map(|(channel, settings)| lane(config, *channel, settings)).collect()
+pub(super) fn lanes(config: &Config, receipts: &Receipts) -> Result<Vec<LaneConfig>> {
+    let channels = config.channels.iter();
+    channels.map(|(channel, settings)| lane(config, *channel, settings, receipts)).collect()
 }
 
-fn lane(config: &Config, channel: Channel, settings: &ChannelConfig) -> Result<LaneConfig> {
-    let accounts = config.providers.values().filter(|provider| provider.channel == channel).map(|provider| {
+fn lane(
+    config: &Config,
+    channel: Channel,
+    settings: &ChannelConfig,
+    receipts: &Receipts,
+) -> Result<LaneConfig> {
+    let accounts = config.providers.values().filter(|provider| provider.carries(channel)).map(|provider| {
         let listed = settings.providers.contains(&provider.name);
-        account(provider).map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
+        account(provider, receipts)
+            .map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
     });
     Ok(LaneConfig {
         channel,
@@ -43,13 +52,21 @@ pub(super) fn account_limit(settings: &ProviderConfig) -> Limit {
 ///
 /// # Errors
 /// When its settings cannot work; the message names the key.
-pub fn account(settings: &ProviderConfig) -> Result<Account> {
-    let ProviderKind::Smtp(smtp) = &settings.kind;
-    let provider = Smtp::new(smtp_config(smtp)).with_context(|| format!("providers.{}", settings.name))?;
+pub fn account(settings: &ProviderConfig, receipts: &Receipts) -> Result<Account> {
+    let (provider, format): (Arc<dyn Provider>, Format) = match &settings.kind {
+        ProviderKind::Smtp(smtp) => {
+            let provider =
+                Smtp::new(smtp_config(smtp)).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Mime(Arc::new(email_sender(&settings.name, smtp)?)))
+        }
+        ProviderKind::Sandbox(_) => {
+            (Arc::new(Sandbox::new(&settings.name, receipts.clone())), Format::Content)
+        }
+    };
     Ok(Account {
         name: settings.name.as_str().into(),
-        provider: Arc::new(provider),
-        sender: Arc::new(email_sender(&settings.name, smtp)?),
+        provider,
+        format,
         weight: Some(settings.weight),
         limit: account_limit(settings),
     })

@@ -6,6 +6,7 @@ mod lanes;
 mod listeners;
 mod observers;
 mod outbox;
+mod receipts;
 mod tracking;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result};
 use crate::config::{Config, StoreKind};
 use crate::store::Store;
 use crate::store::postgres::PgStore;
+use crate::store::sqlite::SqliteStore;
 
 pub use daemon::run;
 pub use lanes::account;
@@ -24,14 +26,12 @@ pub use lanes::account;
 /// # Errors
 /// When its URL cannot be used.
 pub fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
-    match config.store.kind {
+    match &config.store.kind {
         StoreKind::Postgres => {
             let store =
                 PgStore::new(config.store.url.reveal(), config.store.connections).context("store.url")?;
             Ok(Arc::new(store))
         }
-        StoreKind::Sqlite => {
-            anyhow::bail!("store.url: a `sqlite:` store comes in a later version; use postgres://")
-        }
+        StoreKind::Sqlite(file) => Ok(Arc::new(SqliteStore::open(file).context("store.url")?)),
     }
 }

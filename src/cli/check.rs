@@ -11,6 +11,7 @@ use super::warn;
 use crate::amqp::Broker;
 use crate::app;
 use crate::config::{self, Config};
+use crate::provider::Receipts;
 use crate::render::Registry;
 
 /// What a configuration and its templates are made of, or all that is wrong with them, a line each.
@@ -46,8 +47,9 @@ pub(super) fn examine(path: &Path) -> Checked {
     let dir = match Config::load(path, &config::environment()) {
         Ok(config) => {
             checked.warnings = config.warnings();
+            let (receipts, _) = Receipts::new(1);
             for (name, provider) in &config.providers {
-                if let Err(error) = app::account(provider) {
+                if let Err(error) = app::account(provider, &receipts) {
                     checked.problems.push(format!("{}: providers.{name}: {error:#}", path.display()));
                 }
             }

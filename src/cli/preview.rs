@@ -10,8 +10,7 @@ use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::rendering::Subject;
 use super::session::Session;
-use crate::model::Channel;
-use crate::render::Content;
+use crate::model::{Channel, Content};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

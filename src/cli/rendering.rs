@@ -9,8 +9,8 @@ use super::exit::Failure;
 use super::job_data;
 use super::session::Session;
 use crate::config::Config;
-use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, LinkNo};
-use crate::render::{Content, Recipient, Registry, Template, Tracking};
+use crate::model::{CampaignNo, Channel, ContactNo, Content, DeliveryKey, LinkNo};
+use crate::render::{Recipient, Registry, Template, Tracking};
 use crate::store::contacts::ContactRecord;
 use crate::token::{Key, Keyring};
 

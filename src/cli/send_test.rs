@@ -14,8 +14,8 @@ use super::session::Session;
 use crate::app;
 use crate::config::{Config, ProviderConfig};
 use crate::dispatch::{Account, Labels, compose};
-use crate::model::{Channel, Outcome, Purpose, address};
-use crate::render::Content;
+use crate::model::{Channel, Content, Outcome, Purpose, address};
+use crate::provider::Receipts;
 
 /// What the subject of a test message begins with.
 const MARK: &str = "[TEST] ";
@@ -28,28 +28,46 @@ Examples:
 pub(super) struct Arguments {
     #[command(flatten)]
     subject: Subject,
-    /// Where it goes: an e-mail address, not necessarily the contact's
+    /// Where it goes: an address of the channel, not necessarily the contact's
     #[arg(long, value_name = "ADDRESS")]
     to: String,
+    /// email, sms, wechat or push; else the provider's, else the template's first
+    #[arg(long)]
+    channel: Option<Channel>,
     /// An account of the configuration; else the first of the channel
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
 }
 
 pub(super) async fn send_test(config: &Path, arguments: &Arguments, out: Output) -> Result<Exit, Failure> {
-    let to = address::canonical(Channel::Email, &arguments.to).context("--to").map_err(Failure::usage)?;
     let session = Session::open(config).await?;
-    let provider = provider(&session.config, arguments.provider.as_deref())?;
-    let account = app::account(provider).map_err(Failure::usage)?;
     let template = arguments.subject.template(&session.config)?;
-    let mut rendered = arguments.subject.render(&session, &template, provider.channel, true).await?;
+    let provider = arguments.provider(&session.config)?;
+    let channel = match (arguments.channel, provider) {
+        (Some(channel), _) => channel,
+        (None, Some(ProviderConfig { channel: Some(channel), .. })) => *channel,
+        (None, _) => template.channels().min().unwrap_or(Channel::Email),
+    };
+    let to = address::canonical(channel, &arguments.to).context("--to").map_err(Failure::usage)?;
+    let provider = match provider {
+        Some(provider) if !provider.carries(channel) => {
+            return Err(Failure::usage(anyhow!("the provider `{}` does not carry {channel}", provider.name)));
+        }
+        Some(provider) => provider,
+        None => first_of(&session.config, channel)?,
+    };
+    // Nobody waits for what the provider says later.
+    let (receipts, _) = Receipts::new(1);
+    let account = app::account(provider, &receipts).map_err(Failure::usage)?;
+    let mut rendered = arguments.subject.render(&session, &template, channel, true).await?;
     if let Content::Email(email) = &mut rendered.content {
         email.subject.insert_str(0, MARK);
     }
-    let outcome = send(&account, &rendered, &to).await?;
+    let contact = rendered.contact.external_id.clone();
+    let outcome = send(&account, rendered, &to).await?;
     let accepted = matches!(outcome, Outcome::Accepted { .. });
     let answer = json!({
-        "provider": provider.name, "contact": rendered.contact.external_id, "outcome": outcome.as_str(),
+        "provider": provider.name, "contact": contact, "outcome": outcome.as_str(),
         "reason": outcome.reason(), "detail": detail(&outcome),
     });
     let words = || match detail(&outcome) {
@@ -60,27 +78,35 @@ pub(super) async fn send_test(config: &Path, arguments: &Arguments, out: Output)
     Ok(if accepted { Exit::Done } else { Exit::Failed })
 }
 
-fn provider<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c ProviderConfig, Failure> {
-    let listed = config.channels.get(&Channel::Email).and_then(|channel| channel.providers.first());
-    let Some(name) = name.or(listed.map(String::as_str)) else {
-        return Err(Failure::usage(anyhow!("no provider carries email: list one in [channels.email]")));
-    };
-    config.providers.get(name).ok_or_else(|| {
-        let names: Vec<&str> = config.providers.keys().map(String::as_str).collect();
-        Failure::usage(anyhow!("there is no provider `{name}`; there: {}", names.join(", ")))
+impl Arguments {
+    /// The account that the user names.
+    fn provider<'c>(&self, config: &'c Config) -> Result<Option<&'c ProviderConfig>, Failure> {
+        let Some(name) = &self.provider else { return Ok(None) };
+        let found = config.providers.get(name).ok_or_else(|| {
+            let names: Vec<&str> = config.providers.keys().map(String::as_str).collect();
+            Failure::usage(anyhow!("there is no provider `{name}`; there: {}", names.join(", ")))
+        });
+        found.map(Some)
+    }
+}
+
+fn first_of(config: &Config, channel: Channel) -> Result<&ProviderConfig, Failure> {
+    let listed = config.channels.get(&channel).and_then(|channel| channel.providers.first());
+    listed.and_then(|name| config.providers.get(name)).ok_or_else(|| {
+        Failure::usage(anyhow!("no provider carries {channel}: list one in [channels.{channel}]"))
     })
 }
 
-async fn send(account: &Account, rendered: &Rendered, to: &str) -> Result<Outcome, Failure> {
+async fn send(account: &Account, rendered: Rendered, to: &str) -> Result<Outcome, Failure> {
     let labels = Labels {
         delivery: rendered.delivery,
-        campaign: "test",
+        campaign: &"test".into(),
         purpose: Purpose::Marketing,
         attempt: 1,
         to,
         unsubscribe: Some(&rendered.unsubscribe_url),
     };
-    let message = compose(&rendered.content, &account.sender, labels)?;
+    let message = compose(rendered.content, &account.format, labels)?;
     let mut session = account.provider.session();
     let outcome = match session.ready().await {
         Err(outcome) => outcome,

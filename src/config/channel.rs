@@ -99,8 +99,8 @@ fn known_provider(
     declared: &BTreeMap<String, Option<ProviderConfig>>,
 ) -> Result<(), String> {
     match declared.get(name) {
-        Some(Some(provider)) if provider.channel != channel => {
-            Err(format!("provider `{name}` carries {}, not {channel}", provider.channel))
+        Some(Some(ProviderConfig { channel: Some(other), .. })) if *other != channel => {
+            Err(format!("provider `{name}` carries {other}, not {channel}"))
         }
         Some(_) => Ok(()),
         None => {

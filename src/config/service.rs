@@ -1,6 +1,7 @@
 //! `[store]`, `[amqp]` and `[log]`: the services around the daemon.
 
 use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
 
 use super::grammar;
 use super::reader::Table;
@@ -15,10 +16,11 @@ pub struct Store {
     pub connections: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreKind {
     Postgres,
-    Sqlite,
+    /// The database's file.
+    Sqlite(PathBuf),
 }
 
 /// The broker that jobs come from.
@@ -43,25 +45,33 @@ pub enum LogFormat {
 }
 
 pub(super) fn store(mut table: Table<'_>) -> Option<Store> {
+    let folder = table.in_folder("");
     if !table.has("url_file") {
-        table.require("url", "where the ledger lives, as `postgres://user:password@host/database`");
+        table.require("url", "where the ledger lives, as `sqlite:data/campaignd.db` or `postgres://user:password@host/database`");
     }
     let url = table.secret("url", "url_file", |url| store_kind(url).map(drop));
     let connections = table.number::<NonZeroUsize>("connections", "a whole number, at least 1");
     table.finish();
     let url = url?;
-    let kind = store_kind(url.reveal()).ok()?;
+    let kind = match store_kind(url.reveal()).ok()? {
+        StoreKind::Sqlite(file) => StoreKind::Sqlite(folder.join(file)),
+        StoreKind::Postgres => StoreKind::Postgres,
+    };
     Some(Store { url, kind, connections: connections.map_or(8, NonZeroUsize::get) })
 }
 
 fn store_kind(url: &str) -> Result<StoreKind, String> {
-    if url.starts_with("sqlite:") {
-        return Err("`sqlite:` stores come in a later version; this one has: postgres".to_owned());
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let named = !path.is_empty() && !path.starts_with(':') && !path.ends_with('/');
+        return match named {
+            true => Ok(StoreKind::Sqlite(path.into())),
+            false => Err("needs a file, as `sqlite:data/campaignd.db`".to_owned()),
+        };
     }
     let scheme = url.starts_with("postgres://") || url.starts_with("postgresql://");
     match url.parse::<tokio_postgres::Config>() {
         Ok(parsed) if scheme && !parsed.get_hosts().is_empty() => Ok(StoreKind::Postgres),
-        _ => Err("is not a URL as `postgres://user:password@host/database`".to_owned()),
+        _ => Err("is neither `sqlite:FILE` nor `postgres://user:password@host/database`".to_owned()),
     }
 }
 

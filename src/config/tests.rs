@@ -23,7 +23,7 @@ fn problems(text: &str) -> String {
 }
 
 fn smtp(config: &Config) -> &SmtpSettings {
-    let ProviderKind::Smtp(settings) = &config.providers["relay"].kind;
+    let ProviderKind::Smtp(settings) = &config.providers["relay"].kind else { panic!() };
     settings
 }
 
@@ -80,7 +80,7 @@ kind = "aliyun"
     );
     assert_eq!(
         found,
-        "config.toml:3: store.url: is not a URL as `postgres://user:password@host/database`
+        "config.toml:3: store.url: is neither `sqlite:FILE` nor `postgres://user:password@host/database`
 config.toml:4: store.connections: must be a whole number, at least 1
 config.toml:6: http.public: must be text in quotes, not a number
 config.toml:7: http.admin: only a loopback address: others need API tokens, which come in a later version
@@ -97,7 +97,7 @@ config.toml:22: providers.relay.channel: kind `smtp` carries email, not sms
 config.toml:23: providers.relay.host: must be a host name or an IP address, without scheme and port
 config.toml:24: providers.relay.tls: `start-tls` is none of none, starttls, implicit; did you mean `starttls`?
 config.toml:26: providers.relay.from: not a valid email address: it has no @
-config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp"
+config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox"
     );
 }
 
@@ -105,19 +105,19 @@ config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later ve
 fn what_is_missing_or_misplaced_is_named() {
     assert_eq!(
         problems("[stor]\n[providers.a]\nkind = \"smpt\"\n[providers.b]\n"),
-        "config.toml: store.url: missing; where the ledger lives, as `postgres://user:password@host/database`
+        "config.toml: store.url: missing; where the ledger lives, as `sqlite:data/campaignd.db` or `postgres://user:password@host/database`
 config.toml:1: stor: unknown key; did you mean `store`?
 config.toml:3: providers.a.kind: unknown provider kind `smpt`; did you mean `smtp`?
-config.toml:4: providers.b.kind: missing; this version has: smtp"
+config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox"
     );
     assert_eq!(
         problems("store = \"postgres://u@h/d\"\n"),
         "config.toml:1: store: must be a table, not text
-config.toml:1: store.url: missing; where the ledger lives, as `postgres://user:password@host/database`"
+config.toml:1: store.url: missing; where the ledger lives, as `sqlite:data/campaignd.db` or `postgres://user:password@host/database`"
     );
     assert_eq!(
-        problems("[store]\nurl = \"sqlite:data/campaignd.db\"\npool = 3\n"),
-        "config.toml:2: store.url: `sqlite:` stores come in a later version; this one has: postgres
+        problems("[store]\nurl = \"sqlite:\"\npool = 3\n"),
+        "config.toml:2: store.url: needs a file, as `sqlite:data/campaignd.db`
 config.toml:3: store.pool: unknown key; known here: connections, url, url_file"
     );
 }

@@ -34,7 +34,7 @@ impl Config {
             }));
         }
         for (name, provider) in &self.providers {
-            if !self.channels.get(&provider.channel).is_some_and(|channel| channel.providers.contains(name)) {
+            if !self.channels.values().any(|channel| channel.providers.contains(name)) {
                 warnings.push(format!(
                     "providers.{name}: in no channel's list; only what names it goes through it"
                 ));
@@ -57,7 +57,7 @@ impl Config {
 }
 
 fn sends_password_in_the_clear(provider: &ProviderConfig) -> bool {
-    let ProviderKind::Smtp(smtp) = &provider.kind;
+    let ProviderKind::Smtp(smtp) = &provider.kind else { return false };
     let local = smtp.host == "localhost" || smtp.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     smtp.password.is_some() && smtp.tls == Tls::None && !local
 }

@@ -1,11 +1,22 @@
 //! From rendered content to what a provider takes: here the account's own words join, such as the sender.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::model::{DeliveryKey, Purpose};
+use crate::model::content::EmailContent;
+use crate::model::{Content, DeliveryKey, Purpose};
 use crate::provider::{Body, Email, Message, Permit};
-use crate::render::content::Content;
 use crate::render::mime::{self, Headers, InvalidHeader, Mailbox};
+
+/// What an account takes.
+#[derive(Debug, Clone)]
+pub enum Format {
+    /// Mail as it travels, with the account's sender on it.
+    Mime(Arc<EmailSender>),
+    /// The content; the provider puts it into a format of its own.
+    Content,
+}
 
 /// Whose name stands on an account's e-mails.
 #[derive(Debug, Clone)]
@@ -24,7 +35,7 @@ pub struct EmailSender {
 pub enum ComposeError {
     #[error(transparent)]
     Header(#[from] InvalidHeader),
-    #[error("no provider of this channel takes such a message")]
+    #[error("a relay for mail takes no other message")]
     Channel,
 }
 
@@ -32,7 +43,7 @@ pub enum ComposeError {
 #[derive(Debug, Clone, Copy)]
 pub struct Labels<'a> {
     pub delivery: DeliveryKey,
-    pub campaign: &'a str,
+    pub campaign: &'a Arc<str>,
     pub purpose: Purpose,
     pub attempt: u16,
     pub to: &'a str,
@@ -41,8 +52,25 @@ pub struct Labels<'a> {
 
 /// # Errors
 /// When the content cannot stand in a message: the delivery fails as a render error.
-pub fn compose(content: &Content, sender: &EmailSender, labels: Labels<'_>) -> Result<Message, ComposeError> {
-    let Content::Email(email) = content else { return Err(ComposeError::Channel) };
+pub fn compose(content: Content, format: &Format, labels: Labels<'_>) -> Result<Message, ComposeError> {
+    let body = match (format, content) {
+        (Format::Content, content) => Body::Content(content),
+        (Format::Mime(sender), Content::Email(email)) => Body::Email(mail(&email, sender, labels)?),
+        (Format::Mime(_), _) => return Err(ComposeError::Channel),
+    };
+    Ok(Message {
+        delivery: labels.delivery,
+        attempt: labels.attempt,
+        campaign: labels.campaign.clone(),
+        purpose: labels.purpose,
+        to: labels.to.to_owned(),
+        unsubscribe: labels.unsubscribe.map(str::to_owned),
+        body,
+        permit: Permit::default(),
+    })
+}
+
+fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Result<Email, InvalidHeader> {
     let DeliveryKey { campaign, contact, occurrence } = labels.delivery;
     let domain = sender.from.address().rsplit_once('@').map_or("localhost", |(_, domain)| domain);
     let message_id = format!("{campaign}.{contact}.{occurrence}@{domain}");
@@ -65,10 +93,5 @@ pub fn compose(content: &Content, sender: &EmailSender, labels: Labels<'_>) -> R
         },
     )?;
     let envelope_from = sender.return_path.clone().unwrap_or_else(|| sender.from.address().to_owned());
-    Ok(Message {
-        delivery: labels.delivery,
-        attempt: labels.attempt,
-        body: Body::Email(Email { envelope_from, envelope_to: labels.to.to_owned(), content }),
-        permit: Permit::default(),
-    })
+    Ok(Email { envelope_from, envelope_to: labels.to.to_owned(), content })
 }

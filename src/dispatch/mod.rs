@@ -21,7 +21,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 pub use campaigns::Campaigns;
-pub use compose::{ComposeError, EmailSender, Labels, compose};
+pub use compose::{ComposeError, EmailSender, Format, Labels, compose};
 pub use heart::Heart;
 pub use lane::{Lane, LaneHandle};
 pub use ledger::{Ledger, Ticker, ledger};
@@ -36,8 +36,7 @@ use crate::provider::Provider;
 pub struct Account {
     pub name: Arc<str>,
     pub provider: Arc<dyn Provider>,
-    /// Whose name stands on e-mails.
-    pub sender: Arc<EmailSender>,
+    pub format: Format,
     /// Share of the channel's messages, against the other accounts' weights; `None` for one that the channel does not
     /// list: it carries only what names it.
     pub weight: Option<NonZeroU32>,

@@ -7,9 +7,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::campaigns::Campaign;
+use crate::model::content::Content;
 use crate::model::{BatchNo, DeliveryKey};
 use crate::provider::Permit;
-use crate::render::content::Content;
 use crate::store::dispatching::{Lease, Member};
 
 /// A leased batch while its members are under way.

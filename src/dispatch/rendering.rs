@@ -6,9 +6,9 @@ use tokio::time::Instant;
 use super::campaigns::Campaign;
 use super::prepared::Held;
 use super::stream::Shared;
+use crate::model::content::Content;
 use crate::model::job;
 use crate::model::{DeliveryKey, Outcome, Purpose, Reason};
-use crate::render::content::Content;
 use crate::render::{self, RenderError, Renderer, Tracking};
 use crate::store::dispatching::Recipient;
 

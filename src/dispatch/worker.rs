@@ -229,7 +229,7 @@ impl Crew {
             };
             let composed = content
                 .ok_or(ComposeError::Channel)
-                .and_then(|content| compose(&content, &self.account.sender, labels));
+                .and_then(|content| compose(content, &self.account.format, labels));
             match composed {
                 Ok(mut message) => {
                     message.permit = std::mem::take(&mut one.permit);

@@ -47,3 +47,27 @@ pub struct DeliveryKey {
     /// 0 in bulk campaigns, 1.. for repeated entries of a list, the message id's hash in standing campaigns.
     pub occurrence: i64,
 }
+
+/// `12-345-0`: what providers carry for us and echo in their receipts.
+impl std::fmt::Display for DeliveryKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}", self.campaign, self.contact, self.occurrence)
+    }
+}
+
+impl std::str::FromStr for DeliveryKey {
+    type Err = NoDeliveryKey;
+
+    fn from_str(text: &str) -> Result<Self, NoDeliveryKey> {
+        let mut numbers = text.split('-').map(|part| part.parse::<i64>().map_err(|_| NoDeliveryKey));
+        let mut next = || numbers.next().ok_or(NoDeliveryKey)?;
+        let key =
+            DeliveryKey { campaign: CampaignNo(next()?), contact: ContactNo(next()?), occurrence: next()? };
+        if numbers.next().is_some() { Err(NoDeliveryKey) } else { Ok(key) }
+    }
+}
+
+/// A text that names no delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no delivery's key, as `12-345-0`")]
+pub struct NoDeliveryKey;

@@ -2,15 +2,20 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
+mod hook;
 mod permit;
+pub mod sandbox;
 pub mod smtp;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use hook::{Hook, HookAnswer, HookRefusal, HookRequest, Receipts};
 pub use permit::{Departures, Permit};
 
-use crate::model::{DeliveryKey, Outcome};
+use crate::model::{Content, DeliveryKey, Outcome, Purpose};
 
 /// One message that is intended in the ledger and permitted by every limit: bytes may leave.
 #[derive(Debug)]
@@ -18,6 +23,13 @@ pub struct Message {
     pub delivery: DeliveryKey,
     /// 1 for the first attempt.
     pub attempt: u16,
+    /// The campaign's id.
+    pub campaign: Arc<str>,
+    pub purpose: Purpose,
+    /// The canonical address.
+    pub to: String,
+    /// Where this recipient unsubscribes; `None` where the message carries no such way.
+    pub unsubscribe: Option<String>,
     pub body: Body,
     /// Spent by the session as soon as the message's first byte is with the socket.
     pub permit: Permit,
@@ -25,7 +37,10 @@ pub struct Message {
 
 #[derive(Debug, Clone)]
 pub enum Body {
+    /// For accounts that take mail as it travels.
     Email(Email),
+    /// For accounts that put it into a format of their own.
+    Content(Content),
 }
 
 /// A complete RFC 5322 message with CRLF line ends, not yet dot-stuffed, and its envelope.

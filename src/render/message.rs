@@ -5,9 +5,6 @@ use std::sync::Arc;
 
 use handlebars::Context;
 
-use super::content::{
-    Content, EmailContent, PushContent, SmsContent, SmsTemplate, WechatContent, WechatValue,
-};
 use super::link::Links;
 use super::manifest::{Entry, MANIFEST, Section};
 use super::part::{Engine, Kind, Lines, Part, RenderError, Shared};
@@ -15,6 +12,9 @@ use super::problem::{Complaint, Problem};
 use super::template::TemplateSource;
 use super::writer::Tracking;
 use crate::model::Channel;
+use crate::model::content::{
+    Content, EmailContent, PushContent, SmsContent, SmsTemplate, WechatContent, WechatValue,
+};
 
 type Text = Arc<Part>;
 

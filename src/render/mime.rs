@@ -19,7 +19,7 @@ use mail_builder::headers::text::Text;
 use mail_builder::headers::url::URL;
 use mail_builder::mime::MimePart;
 
-use super::content::EmailContent;
+use crate::model::content::EmailContent;
 
 /// A header value that would break its header. Never repeats the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

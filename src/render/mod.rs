@@ -5,7 +5,6 @@
 //! is an error of that recipient; what a template does wrong is a *problem* of its author's, found when it is loaded.
 //! No template and no data can stop the process, take for ever, or make a link lead elsewhere than it says.
 
-pub mod content;
 mod guard;
 mod helper;
 mod html;
@@ -24,7 +23,6 @@ mod tag;
 mod template;
 mod writer;
 
-pub use content::Content;
 pub use part::{Place, RenderError};
 pub use problem::Problem;
 pub use registry::Registry;

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::content::Content;
 use super::link::Links;
 use super::manifest::{self, MANIFEST, Sections};
 use super::message::{Compiler, Message, Rendering};
@@ -17,6 +16,7 @@ use super::problem::{Complaint, Problem};
 use super::scope::{Fields, Recipient, Scope};
 use super::writer::Tracking;
 use crate::model::Channel;
+use crate::model::content::Content;
 
 /// The files of a template, `template.toml` among them, by their path in its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -98,7 +98,7 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sending {
     pub number: CampaignNo,
-    pub id: String,
+    pub id: Arc<str>,
     pub channel: Channel,
     pub purpose: Purpose,
     pub provider: Option<String>,
@@ -189,7 +189,7 @@ pub struct FailedAttempt {
 }
 
 /// One group commit.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tick {
     pub settled: Vec<Settled>,
     pub rescheduled: Vec<Rescheduled>,

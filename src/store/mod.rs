@@ -7,7 +7,9 @@ pub mod dispatching;
 pub mod jobs;
 pub mod planning;
 pub mod postgres;
+pub mod receipts;
 pub mod reports;
+pub mod sqlite;
 pub mod tracking;
 
 use std::time::Duration;
@@ -19,13 +21,20 @@ pub use contacts::Contacts;
 pub use dispatching::Dispatching;
 pub use jobs::Jobs;
 pub use planning::Planning;
+pub use receipts::Receipts;
 pub use reports::Reports;
 pub use tracking::Tracking;
 
 /// Everything that a store can do.
-pub trait Store: Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Tracking + Reports {}
+pub trait Store:
+    Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Receipts + Tracking + Reports
+{
+}
 
-impl<T: Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Tracking + Reports> Store for T {}
+impl<T> Store for T where
+    T: Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Receipts + Tracking + Reports
+{
+}
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::reply::{NoReply, Reply};
 use super::wire::Broken;
 use crate::model::{Outcome, Reason};
-use crate::provider::{Body, Email, Message};
+use crate::provider::{Body, Email, Message, Permit};
 
 /// What can be done with the connection afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,13 @@ pub(super) enum Ended {
     Spent,
     /// The server broke off or asked us to go: not the moment to dial again.
     Lost,
+}
+
+/// A message that this protocol can carry.
+#[derive(Clone, Copy)]
+struct Letter<'m> {
+    email: &'m Email,
+    permit: &'m Permit,
 }
 
 /// What the envelope came to.
@@ -70,18 +77,23 @@ impl<'a> Transfer<'a> {
     ) -> Ended {
         let mut queue = Vec::with_capacity(messages.len());
         for (index, (message, outcome)) in messages.iter().zip(outcomes.iter_mut()).enumerate() {
-            let Body::Email(email) = &message.body;
-            if outcome.is_none() {
-                *outcome = refusal(email, &self.connection.extensions);
+            if outcome.is_some() {
+                continue;
             }
+            let Body::Email(email) = &message.body else {
+                let detail = "an SMTP relay takes complete mails only".to_owned();
+                *outcome = Some(Outcome::Failed { reason: Reason::RenderError, detail });
+                continue;
+            };
+            *outcome = refusal(email, &self.connection.extensions);
             if outcome.is_none() {
-                queue.push((index, message));
+                queue.push((index, Letter { email, permit: &message.permit }));
             }
         }
         queue.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        for (place, (index, message)) in queue.iter().enumerate() {
-            let next = queue.get(place + 1).map(|(_, message)| *message);
-            let (outcome, ended) = self.one(message, next).await;
+        for (place, (index, letter)) in queue.iter().enumerate() {
+            let next = queue.get(place + 1).map(|(_, letter)| *letter);
+            let (outcome, ended) = self.one(*letter, next).await;
             outcomes[*index] = outcome;
             if ended != Ended::Idle {
                 return ended;
@@ -92,13 +104,12 @@ impl<'a> Transfer<'a> {
         Ended::Idle
     }
 
-    async fn one(&mut self, message: &Message, next: Option<&Message>) -> (Option<Outcome>, Ended) {
+    async fn one(&mut self, letter: Letter<'_>, next: Option<Letter<'_>>) -> (Option<Outcome>, Ended) {
         let reused = self.connection.messages > 0;
         self.connection.messages += 1;
-        match self.open(message).await {
+        match self.open(letter).await {
             Ok(Opened::Go) => {
-                let Body::Email(email) = &message.body;
-                let (outcome, ended) = self.content(email, next).await;
+                let (outcome, ended) = self.content(letter.email, next).await;
                 (Some(outcome), ended)
             }
             // The server ended an idle connection just now, as it may: no fault of this message.
@@ -110,13 +121,12 @@ impl<'a> Transfer<'a> {
     }
 
     /// MAIL, RCPT and DATA, behind the RSET that an earlier refusal calls for.
-    async fn open(&mut self, message: &Message) -> Result<Opened, Broken> {
-        let Body::Email(email) = &message.body;
+    async fn open(&mut self, letter: Letter<'_>) -> Result<Opened, Broken> {
         let Buffers { envelope, output } = &mut *self.buffers;
         let reset = std::mem::take(&mut self.connection.needs_reset);
         let pipelining = self.connection.extensions.pipelining;
         if !std::mem::take(&mut self.ahead) {
-            envelope.set(email, &self.connection.extensions);
+            envelope.set(letter.email, &self.connection.extensions);
             output.clear();
             if reset {
                 output.extend_from_slice(b"RSET\r\n");
@@ -126,7 +136,7 @@ impl<'a> Transfer<'a> {
             }
             self.connection.wire.write(output, &mut 0, self.timeouts.command).await?;
             if pipelining {
-                message.permit.spend();
+                letter.permit.spend();
             }
         }
         if reset && !self.reply().await?.is_positive() {
@@ -137,7 +147,7 @@ impl<'a> Transfer<'a> {
             if !pipelining {
                 let command = self.buffers.envelope.each()[number];
                 self.connection.wire.write(command, &mut 0, self.timeouts.command).await?;
-                message.permit.spend();
+                letter.permit.spend();
             }
             let reply = self.reply().await?;
             let go = stage == Stage::Data && reply.code == 354;
@@ -173,14 +183,13 @@ impl<'a> Transfer<'a> {
     }
 
     /// The content up to its final dot, and the next envelope behind it where the server pipelines.
-    async fn content(&mut self, email: &Email, next: Option<&Message>) -> (Outcome, Ended) {
+    async fn content(&mut self, email: &Email, next: Option<Letter<'_>>) -> (Outcome, Ended) {
         let Buffers { envelope, output } = &mut *self.buffers;
         output.clear();
         let end = push_content(&email.content, output);
         let next = next.filter(|_| self.connection.extensions.pipelining);
         if let Some(next) = next {
-            let Body::Email(next) = &next.body;
-            envelope.set(next, &self.connection.extensions);
+            envelope.set(next.email, &self.connection.extensions);
             output.extend_from_slice(envelope.all());
             self.ahead = true;
         }

@@ -8,8 +8,9 @@ mod safety;
 
 use serde_json::{Map, Value, json};
 
-use super::content::EmailContent;
 use super::*;
+use crate::model::Content;
+use crate::model::content::EmailContent;
 use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, LinkNo};
 use crate::token::{Claims, Key, Keyring, Kind};
 

@@ -99,7 +99,7 @@ impl Dispatching for PgStore {
         let Json(rate) = row.get(5);
         Ok(Some(Sending {
             number: campaign,
-            id: row.get(0),
+            id: row.get::<_, &str>(0).into(),
             channel: decode(row.get(1), Channel::from_code)?,
             purpose: decode(row.get(2), Purpose::from_code)?,
             provider: row.get(3),

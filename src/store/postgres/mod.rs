@@ -13,6 +13,7 @@ mod judging;
 mod leases;
 mod migrate;
 mod planning;
+mod receipts;
 mod recipients;
 mod reports;
 mod standing;

@@ -1,7 +1,9 @@
 //! A fresh store with short ways to say what tests say often.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use campaignd::model::contact::Contact;
 use campaignd::model::job::Job;
@@ -11,14 +13,24 @@ use campaignd::store::contacts::Upsert;
 use campaignd::store::dispatching::{Intent, Lease, Member, Recipient, Settled, Tick};
 use campaignd::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
 use campaignd::store::postgres::PgStore;
+use campaignd::store::sqlite::SqliteStore;
 use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+use rusqlite::functions::{Context, FunctionFlags};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::harness::database::TestDb;
 
 pub(crate) struct Bed {
     pub(crate) store: Arc<dyn Store>,
-    db: TestDb,
+    db: Db,
+}
+
+/// What lies below the store, for what tests do behind its back.
+enum Db {
+    Postgres(TestDb),
+    Sqlite(TempDir),
 }
 
 /// What `state` or `state/reason` counts.
@@ -28,41 +40,63 @@ impl Bed {
     pub(crate) async fn postgres() -> Bed {
         let db = TestDb::create().await;
         let store = Arc::new(PgStore::new(&db.url(), 4).unwrap());
-        let bed = Bed { store, db };
+        let bed = Bed { store, db: Db::Postgres(db) };
+        bed.store.migrate().await.unwrap();
+        bed
+    }
+
+    pub(crate) async fn sqlite() -> Bed {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&file(&folder)).unwrap());
+        let bed = Bed { store, db: Db::Sqlite(folder) };
         bed.store.migrate().await.unwrap();
         bed
     }
 
     /// As `store.url` of the configuration takes it.
     pub(crate) fn url(&self) -> String {
-        self.db.url()
+        match &self.db {
+            Db::Postgres(db) => db.url(),
+            Db::Sqlite(folder) => format!("sqlite:{}", file(folder).display()),
+        }
     }
 
-    /// The same store as another daemon sees it.
+    /// The same store as another daemon sees it; on SQLite, which has one at a time, as the next one does.
     pub(crate) fn another_daemon(&self) -> Arc<dyn Store> {
-        Arc::new(PgStore::new(&self.db.url(), 4).unwrap())
+        match &self.db {
+            Db::Postgres(db) => Arc::new(PgStore::new(&db.url(), 4).unwrap()),
+            Db::Sqlite(_) => self.store.clone(),
+        }
     }
 
     /// As if `span` had gone by: moves what is scheduled into the past.
     pub(crate) async fn pass(&self, span: SignedDuration) {
-        let seconds = span.as_secs();
-        self.db
-            .connect()
-            .await
-            .batch_execute(&format!(
-                "UPDATE campaigns SET send_at = send_at - interval '{seconds} s', expires_at = expires_at - interval '{seconds} s',
-                     accepted_at = accepted_at - interval '{seconds} s';
-                 UPDATE batches SET due_at = due_at - interval '{seconds} s';
-                 UPDATE jobs SET accepted_at = accepted_at - interval '{seconds} s'"
-            ))
-            .await
-            .unwrap();
+        let back = match &self.db {
+            Db::Postgres(_) => format!("- interval '{} s'", span.as_secs()),
+            Db::Sqlite(_) => format!("- {}", span.as_micros()),
+        };
+        self.execute(&format!(
+            "UPDATE campaigns SET send_at = send_at {back}, expires_at = expires_at {back}, accepted_at = accepted_at {back};
+             UPDATE batches SET due_at = due_at {back};
+             UPDATE jobs SET accepted_at = accepted_at {back}"
+        ))
+        .await;
     }
 
     /// As if a month had gone by for standing campaigns.
     pub(crate) async fn new_month(&self) {
-        let sql = "UPDATE campaigns SET month = month - interval '1 month' WHERE standing";
-        self.db.connect().await.batch_execute(sql).await.unwrap();
+        let back = match &self.db {
+            Db::Postgres(_) => "interval '1 month'",
+            Db::Sqlite(_) => "31",
+        };
+        self.execute(&format!("UPDATE campaigns SET month = month - {back} WHERE standing")).await;
+    }
+
+    async fn execute(&self, sql: &str) {
+        match &self.db {
+            Db::Postgres(db) => db.connect().await.batch_execute(sql).await.unwrap(),
+            Db::Sqlite(folder) => behind(folder).execute_batch(sql).unwrap(),
+        }
     }
 
     pub(crate) async fn upsert(&self, contacts: Value) -> Vec<String> {
@@ -152,19 +186,18 @@ impl Bed {
     /// Members at or past a watermark wait in their batch, what waits is in a batch, and a batch that nobody owns has
     /// no doubtful member.
     async fn check_batches(&self) {
-        let sql = "
-            WITH members AS (
-                SELECT b.number, b.campaign, b.owner, b.watermark, b.size, n.*
-                FROM batches b, unnest(b.contacts, b.occurrences) WITH ORDINALITY AS n (contact, occurrence, place)),
-            waiting AS (SELECT * FROM members WHERE place > watermark AND place <= size)
-            SELECT (SELECT count(*) FROM waiting w LEFT JOIN deliveries d USING (campaign, contact, occurrence)
-                    WHERE d.state IS DISTINCT FROM 1 OR d.batch <> w.number),
-                   (SELECT count(*) FROM deliveries d LEFT JOIN members m USING (campaign, contact, occurrence)
-                    WHERE d.state = 1 AND (m.number IS NULL OR m.number = d.batch AND m.place > m.size)),
-                   (SELECT count(*) FROM members m JOIN deliveries d USING (campaign, contact, occurrence)
-                    WHERE m.owner IS NULL AND m.place <= m.watermark AND d.state = 1 AND d.batch = m.number)";
-        let row = self.db.connect().await.query_one(sql, &[]).await.unwrap();
-        let broken: [i64; 3] = [row.get(0), row.get(1), row.get(2)];
+        let broken: [i64; 3] = match &self.db {
+            Db::Postgres(db) => {
+                let sql = format!("WITH {POSTGRES_MEMBERS}, {BROKEN}");
+                let row = db.connect().await.query_one(&sql, &[]).await.unwrap();
+                [row.get(0), row.get(1), row.get(2)]
+            }
+            Db::Sqlite(folder) => {
+                let sql = format!("WITH RECURSIVE {SQLITE_MEMBERS}, {BROKEN}");
+                let connection = behind(folder);
+                connection.query_row(&sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap()
+            }
+        };
         assert_eq!(broken, [0; 3], "settled in wait, waiting nowhere, doubtful without an owner");
     }
 
@@ -310,3 +343,39 @@ pub(crate) fn event(delivery: DeliveryKey, kind: EventKind) -> Event {
         user_agent: Some("test".into()),
     }
 }
+
+/// Every member of every batch with its place from 1 on.
+const POSTGRES_MEMBERS: &str = "members AS (
+    SELECT b.number, b.campaign, b.owner, b.watermark, b.size, n.*
+    FROM batches b, unnest(b.contacts, b.occurrences) WITH ORDINALITY AS n (contact, occurrence, place))";
+
+const BROKEN: &str = "waiting AS (SELECT * FROM members WHERE place > watermark AND place <= size)
+    SELECT (SELECT count(*) FROM waiting w LEFT JOIN deliveries d USING (campaign, contact, occurrence)
+            WHERE d.state IS DISTINCT FROM 1 OR d.batch <> w.number),
+           (SELECT count(*) FROM deliveries d LEFT JOIN members m USING (campaign, contact, occurrence)
+            WHERE d.state = 1 AND (m.number IS NULL OR m.number = d.batch AND m.place > m.size)),
+           (SELECT count(*) FROM members m JOIN deliveries d USING (campaign, contact, occurrence)
+            WHERE m.owner IS NULL AND m.place <= m.watermark AND d.state = 1 AND d.batch = m.number)";
+
+fn file(folder: &TempDir) -> PathBuf {
+    folder.path().join("campaignd.db")
+}
+
+/// A connection of the tests' own, with `little(blob, place)`: the 64-bit number at a place of a list.
+fn behind(folder: &TempDir) -> Connection {
+    let connection = Connection::open(file(folder)).unwrap();
+    connection.busy_timeout(Duration::from_secs(10)).unwrap();
+    let little = |context: &Context<'_>| {
+        let (list, place): (Vec<u8>, i64) = (context.get(0)?, context.get(1)?);
+        let place = usize::try_from(place).unwrap();
+        Ok(i64::from_le_bytes(list[8 * place..8 * place + 8].try_into().unwrap()))
+    };
+    connection.create_scalar_function("little", 2, FunctionFlags::SQLITE_DETERMINISTIC, little).unwrap();
+    connection
+}
+
+const SQLITE_MEMBERS: &str = "places (place) AS (SELECT 1 UNION ALL SELECT place + 1 FROM places WHERE place < 500),
+    members AS (
+        SELECT b.number, b.campaign, b.owner, b.watermark, b.size, p.place,
+               little(n.contacts, p.place - 1) AS contact, little(n.occurrences, p.place - 1) AS occurrence
+        FROM batches b JOIN batch_members n ON n.batch = b.number JOIN places p ON 8 * p.place <= length(n.contacts))";

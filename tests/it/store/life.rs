@@ -19,7 +19,7 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
         bed.planned("spring", json!({"all": true}), json!({"rate": "500/s", "data": {"a": 1}})).await;
     assert_eq!(bed.tally("spring").await, tallied([("planned", 5)]));
     let sending = bed.store.sending(number).await.unwrap().unwrap();
-    assert_eq!((sending.id.as_str(), sending.rate.to_string().as_str()), ("spring", "500/s"));
+    assert_eq!((&*sending.id, sending.rate.to_string().as_str()), ("spring", "500/s"));
     let me = bed.store.join("one").await.unwrap();
     assert_eq!(bed.store.beat(me).await.unwrap(), [(me, 1)]);
     let lease = bed.lease(me).await.pop().unwrap();

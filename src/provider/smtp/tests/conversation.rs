@@ -36,7 +36,7 @@ fn mixed(behaviours: &[usize]) -> Vec<Message> {
     let one = |(number, behaviour): (usize, &usize)| {
         let name = BEHAVIOURS[*behaviour].0;
         let mut message = message(number, &format!("{name}{number}@x.example"));
-        let Body::Email(email) = &mut message.body;
+        let Body::Email(email) = &mut message.body else { panic!() };
         if name == "sender" {
             email.envelope_from = format!("sender{number}@shop.example");
         }

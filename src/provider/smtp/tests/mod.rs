@@ -10,7 +10,7 @@ use bytes::Bytes;
 use campaignd_loadtest::smtp::{Action, Event, Options, Received, Sink};
 
 use super::{Smtp, SmtpConfig};
-use crate::model::{CampaignNo, ContactNo, DeliveryKey, Outcome, Reason};
+use crate::model::{CampaignNo, ContactNo, DeliveryKey, Outcome, Purpose, Reason};
 use crate::provider::{Body, Email, Message, Permit, Provider as _, Session};
 
 async fn sink(options: Options) -> Sink {
@@ -35,6 +35,10 @@ fn message_of(number: usize, to: &str, content: impl Into<Bytes>) -> Message {
     Message {
         delivery: DeliveryKey { campaign: CampaignNo(1), contact, occurrence: 0 },
         attempt: 1,
+        campaign: "spring".into(),
+        purpose: Purpose::Marketing,
+        to: to.to_owned(),
+        unsubscribe: None,
         body: Body::Email(Email {
             envelope_from: format!("bounce+{number}@shop.example"),
             envelope_to: to.to_owned(),
@@ -55,7 +59,7 @@ fn seen(received: &Received) -> (&str, &str, &[u8]) {
 }
 
 fn sent(message: &Message) -> (&str, &str, &[u8]) {
-    let Body::Email(email) = &message.body;
+    let Body::Email(email) = &message.body else { panic!() };
     (&email.envelope_from, &email.envelope_to, &email.content)
 }
 

@@ -1,48 +1,11 @@
-//! `[providers.NAME]`: the accounts that carry messages, and the settings of each kind.
+//! The settings of kind `smtp`.
 
-use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
-use super::channel::rate_and_burst;
-use super::grammar;
-use super::problem::did_you_mean;
-use super::reader::Table;
-use super::secret::Secret;
-use crate::model::{Channel, Rates};
-
-/// Kinds that are planned and not built.
-const LATER: &[&str] =
-    &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush", "webhook", "sandbox"];
-const BUILT: &str = "smtp";
-
-/// One account at one provider.
-#[derive(Debug, Clone)]
-pub struct ProviderConfig {
-    pub name: String,
-    pub channel: Channel,
-    /// Messages, for SMS segments; empty means no limit.
-    pub rate: Rates,
-    /// `None`: a tenth of a second's worth, at least 1.
-    pub burst: Option<NonZeroU32>,
-    /// Its share of a channel that lists several.
-    pub weight: NonZeroU32,
-    pub kind: ProviderKind,
-}
-
-#[derive(Debug, Clone)]
-pub enum ProviderKind {
-    Smtp(SmtpSettings),
-}
-
-impl ProviderKind {
-    /// Whether sending again with the same key is safe from doubles.
-    pub fn takes_idempotency_key(&self) -> bool {
-        match self {
-            ProviderKind::Smtp(_) => false,
-        }
-    }
-}
+use crate::config::grammar;
+use crate::config::reader::Table;
+use crate::config::secret::Secret;
 
 /// A relay that takes mail by SMTP (RFC 5321).
 #[derive(Debug, Clone)]
@@ -82,47 +45,7 @@ pub enum Tls {
     Implicit,
 }
 
-/// The providers in `table`; without a value where one is declared but wrong.
-pub(super) fn providers(table: Table<'_>) -> BTreeMap<String, Option<ProviderConfig>> {
-    let named = table.into_tables().into_iter().map(|(name, table)| {
-        let provider = match grammar::provider_name(&name) {
-            Ok(()) => provider(&name, table),
-            Err(problem) => {
-                table.refuse(problem);
-                None
-            }
-        };
-        (name, provider)
-    });
-    named.collect()
-}
-
-fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
-    table.require("kind", &format!("this version has: {BUILT}"));
-    // Which keys a provider has depends on its kind: without one, nothing more can be said about it.
-    table.text("kind", |kind| match kind {
-        BUILT => Ok(()),
-        later if LATER.contains(&later) => {
-            Err(format!("provider kind `{later}` comes in a later version; this one has: {BUILT}"))
-        }
-        other => {
-            let near = did_you_mean(other, LATER.iter().copied().chain([BUILT]));
-            Err(format!("unknown provider kind `{other}`{near}"))
-        }
-    })?;
-    let channel = table.text("channel", str::parse).unwrap_or(Channel::Email);
-    if channel != Channel::Email {
-        table.problem("channel", format!("kind `{BUILT}` carries email, not {channel}"));
-    }
-    let (rate, burst) = rate_and_burst(&mut table);
-    let weight = table.number("weight", "a whole number from 1 to 4294967295").unwrap_or(NonZeroU32::MIN);
-    let settings = smtp(&mut table);
-    table.finish();
-    let kind = ProviderKind::Smtp(settings?);
-    Some(ProviderConfig { name: name.to_owned(), channel, rate, burst, weight, kind })
-}
-
-fn smtp(table: &mut Table<'_>) -> Option<SmtpSettings> {
+pub(super) fn smtp(table: &mut Table<'_>) -> Option<SmtpSettings> {
     table.require("host", "the relay's host name or IP address");
     table.require("from", "who the mail is from, as `Shop <news@example.com>`");
     let host = table.text("host", grammar::host);

@@ -1,0 +1,118 @@
+//! `[providers.NAME]`: the accounts that carry messages, and the settings of each kind, one file a kind.
+
+mod sandbox;
+mod smtp;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use super::channel::rate_and_burst;
+use super::grammar;
+use super::problem::did_you_mean;
+use super::reader::Table;
+use crate::model::{Channel, Rates};
+
+pub use sandbox::SandboxSettings;
+pub use smtp::{SmtpSettings, Tls};
+
+/// Kinds that are planned and not built.
+const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush", "webhook"];
+
+/// What `kind` may be, and the channels that each carries.
+const KINDS: &[(&str, &[Channel])] = &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL)];
+
+/// One account at one provider.
+#[derive(Debug, Clone)]
+pub struct ProviderConfig {
+    pub name: String,
+    /// `None`: every channel that lists it.
+    pub channel: Option<Channel>,
+    /// Messages, for SMS segments; empty means no limit.
+    pub rate: Rates,
+    /// `None`: a tenth of a second's worth, at least 1.
+    pub burst: Option<NonZeroU32>,
+    /// Its share of a channel that lists several.
+    pub weight: NonZeroU32,
+    pub kind: ProviderKind,
+}
+
+impl ProviderConfig {
+    pub fn carries(&self, channel: Channel) -> bool {
+        self.channel.is_none_or(|own| own == channel)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub enum ProviderKind {
+    Smtp(Box<SmtpSettings>),
+    Sandbox(SandboxSettings),
+}
+
+impl ProviderKind {
+    /// Whether sending again with the same key is safe from doubles.
+    pub fn takes_idempotency_key(&self) -> bool {
+        match self {
+            ProviderKind::Smtp(_) => false,
+            ProviderKind::Sandbox(_) => true,
+        }
+    }
+}
+
+/// The providers in `table`; without a value where one is declared but wrong.
+pub(super) fn providers(table: Table<'_>) -> BTreeMap<String, Option<ProviderConfig>> {
+    let named = table.into_tables().into_iter().map(|(name, table)| {
+        let provider = match grammar::provider_name(&name) {
+            Ok(()) => provider(&name, table),
+            Err(problem) => {
+                table.refuse(problem);
+                None
+            }
+        };
+        (name, provider)
+    });
+    named.collect()
+}
+
+fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
+    let built = KINDS.iter().map(|(kind, _)| *kind).collect::<Vec<_>>().join(", ");
+    table.require("kind", &format!("this version has: {built}"));
+    // Which keys a provider has depends on its kind: without one, nothing more can be said about it.
+    let (kind, channels) =
+        table.text("kind", |kind| match KINDS.iter().find(|(known, _)| *known == kind) {
+            Some(known) => Ok(*known),
+            None if LATER.contains(&kind) => {
+                Err(format!("provider kind `{kind}` comes in a later version; this one has: {built}"))
+            }
+            None => {
+                let kinds = KINDS.iter().map(|(known, _)| *known);
+                let near = did_you_mean(kind, LATER.iter().copied().chain(kinds));
+                Err(format!("unknown provider kind `{kind}`{near}"))
+            }
+        })?;
+    let channel = channel(&mut table, kind, channels);
+    let (rate, burst) = rate_and_burst(&mut table);
+    if !rate.0.is_empty() && channel.is_none() {
+        table.problem("rate", "needs a `channel` beside it: each channel keeps its own limits");
+    }
+    let weight = table.number("weight", "a whole number from 1 to 4294967295").unwrap_or(NonZeroU32::MIN);
+    let settings = match kind {
+        "smtp" => smtp::smtp(&mut table).map(|smtp| ProviderKind::Smtp(Box::new(smtp))),
+        _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
+    };
+    table.finish();
+    Some(ProviderConfig { name: name.to_owned(), channel, rate, burst, weight, kind: settings? })
+}
+
+/// The channel that the provider says it carries, else the only one of its kind.
+fn channel(table: &mut Table<'_>, kind: &str, channels: &[Channel]) -> Option<Channel> {
+    let only = match channels {
+        [only] => Some(*only),
+        _ => None,
+    };
+    let channel = table.text("channel", str::parse).or(only);
+    if let Some(wrong) = channel.filter(|channel| !channels.contains(channel)) {
+        let carried = channels.iter().map(|channel| channel.as_str()).collect::<Vec<_>>().join(", ");
+        table.problem("channel", format!("kind `{kind}` carries {carried}, not {wrong}"));
+    }
+    channel
+}
