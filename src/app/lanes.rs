@@ -67,6 +67,7 @@ pub fn account(settings: &ProviderConfig, receipts: &Receipts) -> Result<Account
         name: settings.name.as_str().into(),
         provider,
         format,
+        app: settings.app.as_deref().map(Into::into),
         weight: Some(settings.weight),
         limit: account_limit(settings),
     })

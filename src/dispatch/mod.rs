@@ -37,6 +37,8 @@ pub struct Account {
     pub name: Arc<str>,
     pub provider: Arc<dyn Provider>,
     pub format: Format,
+    /// The app whose addresses it reaches, for WeChat and push; `None`: every address of the channel.
+    pub app: Option<Arc<str>>,
     /// Share of the channel's messages, against the other accounts' weights; `None` for one that the channel does not
     /// list: it carries only what names it.
     pub weight: Option<NonZeroU32>,

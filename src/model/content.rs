@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::segments;
+
 /// A rendered message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -9,6 +11,16 @@ pub enum Content {
     Sms(SmsContent),
     Wechat(WechatContent),
     Push(PushContent),
+}
+
+impl Content {
+    /// What limits charge: an SMS's segments where its text is ours, 1 for everything else.
+    pub fn cells(&self) -> u32 {
+        match self {
+            Content::Sms(SmsContent { text: Some(text), .. }) => segments::count(text),
+            _ => 1,
+        }
+    }
 }
 
 /// Header texts hold no CR, LF or NUL: the renderer refuses them.

@@ -27,6 +27,8 @@ pub struct ProviderConfig {
     pub name: String,
     /// `None`: every channel that lists it.
     pub channel: Option<Channel>,
+    /// The app whose addresses it reaches, for WeChat and push; `None`: every address of the channel.
+    pub app: Option<String>,
     /// Messages, for SMS segments; empty means no limit.
     pub rate: Rates,
     /// `None`: a tenth of a second's worth, at least 1.
@@ -90,6 +92,10 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
             }
         })?;
     let channel = channel(&mut table, kind, channels);
+    let app = table.text("app", grammar::line);
+    if app.is_some() && !matches!(channel, Some(Channel::Wechat | Channel::Push)) {
+        table.problem("app", "belongs to accounts of the channels wechat and push alone");
+    }
     let (rate, burst) = rate_and_burst(&mut table);
     if !rate.0.is_empty() && channel.is_none() {
         table.problem("rate", "needs a `channel` beside it: each channel keeps its own limits");
@@ -100,7 +106,7 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();
-    Some(ProviderConfig { name: name.to_owned(), channel, rate, burst, weight, kind: settings? })
+    Some(ProviderConfig { name: name.to_owned(), channel, app, rate, burst, weight, kind: settings? })
 }
 
 /// The channel that the provider says it carries, else the only one of its kind.
