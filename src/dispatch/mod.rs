@@ -4,6 +4,7 @@
 //! render. Rendered messages wait at the [`desk`], which alone takes from the limits and deals to the [`worker`]s,
 //! one a connection. Outcomes and the next intents of all lanes meet in one group commit, the [`ledger`].
 
+mod brake;
 mod campaigns;
 mod compose;
 mod desk;

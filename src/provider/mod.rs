@@ -2,6 +2,7 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
+pub mod credential;
 mod hook;
 mod permit;
 pub mod sandbox;
