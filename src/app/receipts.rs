@@ -16,7 +16,7 @@ const GROUP: usize = 500;
 /// How long receipts wait before the store is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Writes what comes until every sender is gone, or the part is asked to end and nothing waits.
+/// Writes what comes until the part is asked to end and nothing waits.
 pub(super) async fn write_receipts(
     mut waiting: mpsc::Receiver<Receipt>,
     store: Arc<dyn Store>,
@@ -27,7 +27,7 @@ pub(super) async fn write_receipts(
     loop {
         tokio::select! {
             biased;
-            n = waiting.recv_many(&mut group, GROUP) => if n == 0 { return },
+            n = waiting.recv_many(&mut group, GROUP), if !(waiting.is_closed() && waiting.is_empty()) => if n == 0 { continue },
             () = part.asked() => return,
         }
         let _activity = part.activity(format!("{} receipts", group.len()));
