@@ -7,9 +7,11 @@
 mod campaigns;
 mod connection;
 mod contacts;
+mod counters;
 mod dispatching;
 mod jobs;
 mod migrate;
+mod numbers;
 mod planning;
 mod readers;
 mod receipts;
