@@ -9,13 +9,17 @@ mod connection;
 mod contacts;
 mod counters;
 mod dispatching;
+mod engagement;
+mod granting;
 mod jobs;
+mod leases;
 mod migrate;
 mod numbers;
 mod planning;
 mod readers;
 mod receipts;
 mod reports;
+mod ticking;
 mod tracking;
 mod writer;
 
@@ -24,7 +28,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
@@ -150,7 +156,17 @@ fn secret(connection: &Connection, name: &str) -> Result<[u8; 32]> {
 
 /// The store's clock, in microseconds as its columns hold it.
 fn now() -> i64 {
-    jiff::Timestamp::now().as_microsecond()
+    Timestamp::now().as_microsecond()
+}
+
+/// An instant as its columns hold it.
+fn instant(micros: i64) -> Result<Timestamp> {
+    Timestamp::from_microsecond(micros).map_err(|error| Error::Refused(error.into()))
+}
+
+/// JSON as its columns hold it.
+fn json<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::Refused(error.into()))
 }
 
 /// A code of a vocabulary as the store holds it.
