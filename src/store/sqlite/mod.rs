@@ -17,6 +17,7 @@ mod readers;
 mod receipts;
 mod reports;
 mod tracking;
+mod values;
 mod writer;
 
 use std::fs::{File, TryLockError};
