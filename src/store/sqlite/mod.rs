@@ -21,6 +21,7 @@ mod receipts;
 mod reports;
 mod ticking;
 mod tracking;
+mod values;
 mod writer;
 
 use std::fs::{File, TryLockError};
