@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::leases::forget;
-use super::{SqliteStore, decode, instant, json, now};
+use super::values::{At, Json};
+use super::{SqliteStore, decode, now};
 use crate::model::job::Tracking;
 use crate::model::{BatchNo, CampaignNo, Channel, Lane, Purpose};
 use crate::store::dispatching::{Backlog, Dispatching, Lease, Recipient, Rescued, Sending, Tick};
@@ -78,16 +79,16 @@ impl Dispatching for SqliteStore {
 
     async fn template(&self, campaign: CampaignNo, hash: [u8; 32]) -> Result<Option<PinnedTemplate>> {
         self.read(move |connection| {
-            let found: Option<(String, String)> = connection
+            let found = connection
                 .prepare_cached("SELECT name, source FROM templates WHERE hash = ?1")?
                 .query_row([hash], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            let Some((name, source)) = found else { return Ok(None) };
+            let Some((name, Json(source))) = found else { return Ok(None) };
             let links = connection
                 .prepare_cached("SELECT url FROM links WHERE campaign = ?1 ORDER BY number")?
                 .query_map([campaign.0], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
-            Ok(Some(PinnedTemplate { hash, name, source: json(&source)?, links }))
+            Ok(Some(PinnedTemplate { hash, name, source, links }))
         })
         .await
     }
@@ -151,20 +152,20 @@ fn campaigns_due(connection: &Connection, channel: Channel) -> Result<Vec<(Campa
 }
 
 fn sending(number: CampaignNo, row: &Row<'_>) -> Result<Sending> {
-    let text = |at: usize| row.get::<_, String>(at);
+    let (Json(data), Json(rate)) = (row.get(4)?, row.get(5)?);
     Ok(Sending {
         number,
         id: row.get(0)?,
         channel: decode(row.get(1)?, Channel::from_code)?,
         purpose: decode(row.get(2)?, Purpose::from_code)?,
         provider: row.get(3)?,
-        data: Arc::new(json(&text(4)?)?),
-        rate: json(&text(5)?)?,
+        data: Arc::new(data),
+        rate,
         burst: row.get(6)?,
         tracking: Tracking { opens: row.get(7)?, clicks: row.get(8)? },
         standing: row.get(9)?,
         inline_data: row.get(10)?,
-        expires_at: row.get::<_, Option<i64>>(11)?.map(instant).transpose()?,
+        expires_at: row.get::<_, Option<At>>(11)?.map(At::instant),
     })
 }
 
@@ -181,7 +182,7 @@ fn backlog(connection: &Connection) -> Result<Vec<Backlog>> {
             channel: decode(row.get(0)?, Channel::from_code)?,
             lane: decode(row.get(1)?, Lane::from_code)?,
             waiting: row.get(2)?,
-            oldest_due: row.get::<_, Option<i64>>(3)?.map(instant).transpose()?,
+            oldest_due: row.get::<_, Option<At>>(3)?.map(At::instant),
         });
     }
     Ok(backlog)

@@ -1,8 +1,9 @@
 //! Intents: watermarks move where lease and campaign still allow it, and recipients are judged once more.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Map, Value};
 
-use super::{decode, json, now};
+use super::{decode, now};
 use crate::model::{Purpose, Reason};
 use crate::store::dispatching::{Intent, Member, Recipient};
 use crate::store::jobs::Incarnation;
@@ -109,11 +110,15 @@ pub(super) fn read(found: Vec<Found>) -> Result<Vec<Recipient>> {
                 external_id: found.external_id.unwrap_or_default(),
                 locale: found.locale,
                 timezone: found.timezone,
-                attributes: json(&found.attributes)?,
-                own_data: found.own_data.as_deref().map(json).transpose()?,
+                attributes: object(&found.attributes)?,
+                own_data: found.own_data.as_deref().map(object).transpose()?,
                 address: found.address.unwrap_or_default(),
                 excluded: found.excluded.map(|code| decode(code, Reason::from_code)).transpose()?,
             })
         })
         .collect()
+}
+
+fn object(text: &str) -> Result<Map<String, Value>> {
+    serde_json::from_str(text).map_err(|error| Error::Refused(error.into()))
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::counters::append_move;
-use super::{SqliteStore, decode, json, now, numbers};
+use super::values::Json;
+use super::{SqliteStore, decode, now, numbers};
 use crate::model::{AddressNo, BatchNo, CampaignNo, Channel, ContactNo, Lane, Reason, State};
 use crate::store::dispatching::{Lease, Member, Rescued};
 use crate::store::jobs::Incarnation;
@@ -198,7 +199,7 @@ fn take_up(connection: &Connection, me: Incarnation, batch: i64) -> Result<Lease
 
 fn lease(row: &Row<'_>) -> Result<Lease> {
     let (watermark, size): (u32, u32) = (row.get(5)?, row.get(8)?);
-    let options: Option<String> = row.get(7)?;
+    let options: Option<Json<_>> = row.get(7)?;
     Ok(Lease {
         batch: BatchNo(row.get(0)?),
         campaign: CampaignNo(row.get(1)?),
@@ -207,7 +208,7 @@ fn lease(row: &Row<'_>) -> Result<Lease> {
         attempt: row.get(4)?,
         watermark,
         template: row.get(6)?,
-        options: options.as_deref().map(json).transpose()?.map(Arc::new),
+        options: options.map(|Json(options)| Arc::new(options)),
         members: members(row)?.into_iter().take(size as usize).skip(watermark as usize).collect(),
     })
 }

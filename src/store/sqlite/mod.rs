@@ -29,9 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
-use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
@@ -157,17 +155,7 @@ fn secret(connection: &Connection, name: &str) -> Result<[u8; 32]> {
 
 /// The store's clock, in microseconds as its columns hold it.
 fn now() -> i64 {
-    Timestamp::now().as_microsecond()
-}
-
-/// An instant as its columns hold it.
-fn instant(micros: i64) -> Result<Timestamp> {
-    Timestamp::from_microsecond(micros).map_err(|error| Error::Refused(error.into()))
-}
-
-/// JSON as its columns hold it.
-fn json<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::Refused(error.into()))
+    jiff::Timestamp::now().as_microsecond()
 }
 
 /// A code of a vocabulary as the store holds it.

@@ -11,7 +11,8 @@ use super::counters::{
     METRIC_OPENS, METRIC_SENT, METRIC_STATE, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS,
     METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
 };
-use super::{SqliteStore, decode, instant, numbers};
+use super::values::At;
+use super::{SqliteStore, decode, numbers};
 use crate::model::campaign::Facts;
 use crate::model::event::MachineRule;
 use crate::model::{CampaignStatus, Channel, EventKind, Reason, State};
@@ -106,7 +107,7 @@ fn summed(connection: &Connection, campaign: &str) -> Result<Counts> {
 }
 
 fn add(counts: &mut Counts, series: &mut BTreeMap<Timestamp, HourCount>, row: &Row<'_>) -> Result<()> {
-    let (hour, n): (Timestamp, i64) = (instant(row.get(3)?)?, row.get(4)?);
+    let (hour, n): (Timestamp, i64) = (row.get::<_, At>(3)?.instant(), row.get(4)?);
     match row.get(0)? {
         METRIC_STATE => {
             let state = decode(row.get(1)?, State::from_code)?;
@@ -266,7 +267,7 @@ fn delivery(row: &Row<'_>) -> Result<DeliveryRecord> {
         attempts: row.get(4)?,
         provider: row.get(5)?,
         provider_ref: row.get(6)?,
-        updated_at: instant(row.get(7)?)?,
+        updated_at: row.get::<_, At>(7)?.instant(),
         cursor,
     })
 }
@@ -296,7 +297,7 @@ fn explain(connection: &Connection, campaign: &str, external_id: &str) -> Result
             campaign: campaign.to_owned(),
             channel: decode(row.get(12)?, Channel::from_code)?,
             delivery,
-            due_at: row.get::<_, Option<i64>>(13)?.map(instant).transpose()?,
+            due_at: row.get::<_, Option<At>>(13)?.map(At::instant),
             attempts_made: attempts(connection, key)?,
             events: events(connection, key)?,
         });
@@ -314,7 +315,7 @@ fn attempts(connection: &Connection, key: [i64; 3]) -> Result<Vec<AttemptRecord>
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
         attempts.push(AttemptRecord {
-            at: instant(row.get(0)?)?,
+            at: row.get::<_, At>(0)?.instant(),
             attempt: row.get(1)?,
             provider: row.get(2)?,
             outcome: row.get(3)?,
@@ -336,7 +337,7 @@ fn events(connection: &Connection, key: [i64; 3]) -> Result<Vec<EventRecord>> {
     while let Some(row) = rows.next()? {
         let machine = row.get::<_, Option<i16>>(3)?.map(|code| decode(code, MachineRule::from_code));
         events.push(EventRecord {
-            at: instant(row.get(0)?)?,
+            at: row.get::<_, At>(0)?.instant(),
             kind: decode(row.get(1)?, EventKind::from_code)?.to_string(),
             link: row.get(2)?,
             machine: machine.transpose()?.map(|rule| rule.to_string()),

@@ -7,12 +7,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::counters::Deltas;
 use super::granting::{grant, read};
+use super::values::{At, Json};
 use super::{SqliteStore, decode, now, numbers};
 use crate::model::{DeliveryKey, Reason, State};
+use crate::store::Result;
 use crate::store::dispatching::{Recipient, Rescheduled, Settled, Tick};
 use crate::store::jobs::Incarnation;
 use crate::store::planning::BATCH_SIZE;
-use crate::store::{Error, Result};
 
 /// The fast path: a row that is still planned in its batch.
 const MOVE_PLANNED: &str =
@@ -227,8 +228,6 @@ impl<'a> Step<'a> {
 
     /// A batch for what `like` waits for, without members yet. Returns its number.
     fn open_batch(&self, like: &Rescheduled) -> Result<i64> {
-        let options = like.options.as_deref().map(serde_json::to_string).transpose();
-        let options = options.map_err(|error| Error::Refused(error.into()))?;
         let sql = "INSERT INTO batches (campaign, channel, lane, attempt, due_at, template, options, size)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)";
         self.connection.prepare_cached(sql)?.execute(params![
@@ -236,9 +235,9 @@ impl<'a> Step<'a> {
             like.channel.code(),
             like.lane.code(),
             like.attempts,
-            like.due_at.as_microsecond(),
+            At(like.due_at),
             like.template,
-            options,
+            like.options.as_deref().map(Json),
         ])?;
         Ok(self.connection.last_insert_rowid())
     }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::counters::Deltas;
 use super::engagement::{write_contacts, write_engagement};
-use super::{SqliteStore, decode, instant, json};
+use super::values::{At, Json};
+use super::{SqliteStore, decode};
 use crate::model::{CampaignNo, Channel, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
 use crate::store::tracking::{OutboxRow, Tracking};
 use crate::store::{Error, Result};
@@ -61,7 +62,7 @@ impl Tracking for SqliteStore {
             let mut rows = statement.query([limit])?;
             let mut outbox = Vec::new();
             while let Some(row) = rows.next()? {
-                let payload = json(&row.get::<_, String>(2)?)?;
+                let Json(payload) = row.get(2)?;
                 outbox.push(OutboxRow { number: row.get(0)?, routing_key: row.get(1)?, payload });
             }
             Ok(outbox)
@@ -208,10 +209,10 @@ fn sent_at(connection: &Connection, delivery: DeliveryKey) -> Result<Option<(Tim
             Ok((row.get(0)?, row.get(1)?, row.get::<_, u32>(2)?))
         })
         .optional()?;
-    let Some((state, updated_at, links)) = found else { return Ok(None) };
+    let Some((state, At(updated_at), links)) = found else { return Ok(None) };
     let at = match decode(state, State::from_code)? {
         State::Planned => Timestamp::now(),
-        state if state.is_sent() || state == State::Unknown => instant(updated_at)?,
+        state if state.is_sent() || state == State::Unknown => updated_at,
         _ => return Ok(None),
     };
     Ok(Some((at, links as usize)))
