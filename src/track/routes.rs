@@ -241,6 +241,7 @@ fn event(kind: EventKind, delivery: DeliveryKey, link: Option<LinkNo>, visitor: 
         link,
         machine: visitor.machine,
         reason: None,
+        detail: None,
         client_ip: Some(visitor.ip),
         user_agent: visitor.agent,
     }
