@@ -7,14 +7,31 @@
 mod campaigns;
 mod connection;
 mod contacts;
+mod counters;
 mod dispatching;
+mod engagement;
+mod filter;
+mod granting;
 mod jobs;
+mod judging;
+mod leases;
 mod migrate;
+mod moving;
+mod numbers;
 mod planning;
+#[cfg(test)]
+mod plans;
 mod readers;
 mod receipts;
+mod recipients;
 mod reports;
+mod standing;
+mod stopping;
+mod suppressing;
+mod ticking;
 mod tracking;
+mod upserting;
+mod values;
 mod writer;
 
 use std::fs::{File, TryLockError};
