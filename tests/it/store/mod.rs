@@ -9,6 +9,7 @@ mod exclusions;
 mod leases;
 mod life;
 mod random;
+mod receipts;
 mod stopping;
 mod ticks;
 

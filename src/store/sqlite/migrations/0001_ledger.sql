@@ -33,7 +33,7 @@ CREATE TABLE addresses (
     app            text NOT NULL DEFAULT '',
     address        text NOT NULL,
     hash           blob NOT NULL,                -- keyed; what suppressions remember
-    UNIQUE (channel, app, address)
+    UNIQUE (channel, address, app)
 );
 CREATE INDEX addresses_contact ON addresses (contact, channel);
 
@@ -221,9 +221,9 @@ CREATE TABLE counters (
 CREATE TABLE events (
     day        integer NOT NULL,
     id         blob NOT NULL,
-    campaign   integer NOT NULL,
+    campaign   integer,                          -- null: about an address, not a delivery
     contact    integer NOT NULL,
-    occurrence integer NOT NULL,
+    occurrence integer,
     at         integer NOT NULL,
     kind       integer NOT NULL,
     link       integer,
@@ -231,6 +231,7 @@ CREATE TABLE events (
     reason     integer,
     client_ip  text,
     user_agent text,
+    detail     text,                             -- the provider's words
     PRIMARY KEY (day, id)
 );
 CREATE INDEX events_contact ON events (contact, at);
