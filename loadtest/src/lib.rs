@@ -2,4 +2,5 @@
 //!
 //! Imports nothing from campaignd: what it accepts, it accepts on its own reading of the standards.
 
+pub mod http;
 pub mod smtp;
