@@ -5,6 +5,7 @@
 //! as they came on the wire, so that signatures can be checked on raw bytes. It judges nothing itself.
 
 mod content;
+mod fault;
 pub mod form;
 mod message;
 
