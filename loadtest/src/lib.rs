@@ -9,6 +9,7 @@ pub mod digest;
 pub mod http;
 pub mod quota;
 pub mod script;
+pub mod smpp;
 pub mod sms;
 pub mod smtp;
 pub mod tally;

@@ -68,7 +68,7 @@ fn signed(now: i64, action: &str, body: &Value) -> Vec<u8> {
     let key = [date.as_str(), "sms", "tc3_request", &to_sign]
         .iter()
         .fold(b"TC3testSecretKey".to_vec(), |key, part| hmac_sha256(&key, part.as_bytes()));
-    let signature: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let signature = hex::encode(key);
     let authorization = format!(
         "TC3-HMAC-SHA256 Credential=AKIDtestSecretId/{scope}, SignedHeaders=content-type;host, Signature={signature}"
     );
