@@ -91,13 +91,13 @@ fn v3(
         request.headers.keys().any(|name| must_sign(name.as_str()) && !names.contains(&name.as_str()));
     let body_hash = sha256_hex(&request.body);
     if unsigned || !names.is_sorted() || request.header("x-acs-content-sha256") != Some(&body_hash) {
-        return Err(mismatch());
+        return Err(mismatch("of other headers or another body"));
     }
     let canonical = canonical_request(request, &query, &names, &body_hash);
     let to_sign = format!("ACS3-HMAC-SHA256\n{}", sha256_hex(canonical.as_bytes()));
     let signature = hex::encode(hmac_sha256(account.access_key_secret.as_bytes(), to_sign.as_bytes()));
     if part("Signature")? != signature {
-        return Err(mismatch());
+        return Err(mismatch(&to_sign));
     }
     let header = |name| request.header(name).unwrap_or_default().to_owned();
     let mut parameters = query;
@@ -136,7 +136,7 @@ fn v1(request: &Request, query: Pairs, body: Pairs, account: &Account) -> Result
     let to_sign = format!("{}&%2F&{}", request.method, form::encode(&canonical));
     let key = format!("{}&", account.access_key_secret);
     if value("Signature") != hmac_sha1_base64(key.as_bytes(), to_sign.as_bytes()) {
-        return Err(mismatch());
+        return Err(mismatch(&to_sign));
     }
     Ok(Signed { time: value("Timestamp"), nonce: value("SignatureNonce"), parameters })
 }
@@ -158,9 +158,13 @@ fn known(access_key_id: &str, account: &Account) -> Result<(), Refusal> {
     Err(Refusal::gateway(404, "InvalidAccessKeyId.NotFound", "Specified access key is not found."))
 }
 
-fn mismatch() -> Refusal {
-    let message = "Specified signature is not matched with our calculation.";
-    Refusal::gateway(400, "SignatureDoesNotMatch", message)
+/// Clients look in the message for what follows the colon: was it signed with another secret, or was something else
+/// signed?
+fn mismatch(to_sign: &str) -> Refusal {
+    let message = format!(
+        "Specified signature is not matched with our calculation. server string to sign is:{to_sign}"
+    );
+    Refusal::gateway(400, "SignatureDoesNotMatch", &message)
 }
 
 #[cfg(test)]

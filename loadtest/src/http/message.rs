@@ -51,7 +51,7 @@ impl Answer {
 
     /// As `application/json`.
     pub fn json(status: StatusCode, body: &serde_json::Value) -> Self {
-        Answer::status(status).content("application/json; charset=utf-8", body.to_string())
+        Answer::status(status).content("application/json", body.to_string())
     }
 
     /// 200 with plain text.

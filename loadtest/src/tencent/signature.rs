@@ -31,8 +31,13 @@ pub(super) fn verify(request: &Request, account: &Account, now: i64) -> Result<(
             "The SecretId is not found, please ensure that your SecretId is correct.",
         ));
     }
-    let signed = Signed::read(request, scope, part("SignedHeaders")?).ok_or_else(incomplete)?;
-    if part("Signature")? != signed.signature(&account.secret_key) {
+    let (names, signature) = (part("SignedHeaders")?, part("Signature")?);
+    let host = request.header("host").ok_or_else(incomplete)?;
+    let signed = Signed::read(request, scope, names, host).ok_or_else(incomplete)?;
+    // Where there is a port, the Node client sends it and does not sign it.
+    let (name, _) = host.split_once(':').unwrap_or((host, ""));
+    let without_port = Signed::read(request, scope, names, name).ok_or_else(incomplete)?;
+    if ![&signed, &without_port].iter().any(|signed| signed.signature(&account.secret_key) == signature) {
         let message =
             "The provided credentials could not be validated. Please check your signature is correct.";
         return Err(Refusal::new("AuthFailure.SignatureFailure", message));
@@ -54,7 +59,7 @@ struct Signed<'a> {
 }
 
 impl<'a> Signed<'a> {
-    fn read(request: &Request, scope: &'a str, names: &str) -> Option<Signed<'a>> {
+    fn read(request: &Request, scope: &'a str, names: &str, host: &str) -> Option<Signed<'a>> {
         let (date, service) = scope.strip_suffix("/tc3_request")?.split_once('/')?;
         let timestamp: i64 = request.header("x-tc-timestamp")?.parse().ok()?;
         let all: Vec<_> = names.split(';').collect();
@@ -64,7 +69,7 @@ impl<'a> Signed<'a> {
         }
         let mut canonical = format!("{}\n{}\n{}\n", request.method, request.path(), request.query());
         for name in all {
-            let value = request.header(name)?.trim().to_lowercase();
+            let value = if name == "host" { host } else { request.header(name)?.trim() }.to_lowercase();
             canonical.extend([name, ":", value.as_str(), "\n"]);
         }
         canonical.extend(["\n", names, "\n", sha256_hex(&request.body).as_str()]);
