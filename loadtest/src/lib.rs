@@ -2,4 +2,16 @@
 //!
 //! Imports nothing from campaignd: what it accepts, it accepts on its own reading of the standards.
 
+pub mod aliyun;
+pub mod callback;
+pub mod clock;
+pub mod digest;
+pub mod http;
+pub mod quota;
+pub mod script;
+pub mod smpp;
+pub mod sms;
 pub mod smtp;
+pub mod tally;
+pub mod tencent;
+pub mod twilio;
