@@ -2,4 +2,6 @@
 //!
 //! Imports nothing from campaignd: what it accepts, it accepts on its own reading of the standards.
 
+pub mod faulty_http;
 pub mod smtp;
+pub mod webhook;
