@@ -10,6 +10,7 @@ use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
 use crate::model::Channel;
 use crate::provider::sandbox::Sandbox;
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
+use crate::provider::webhook::Webhook;
 use crate::provider::{Provider, Receipts};
 use crate::render::mime::Mailbox;
 
@@ -61,6 +62,10 @@ pub fn account(settings: &ProviderConfig, receipts: &Receipts) -> Result<Account
         }
         ProviderKind::Sandbox(_) => {
             (Arc::new(Sandbox::new(&settings.name, receipts.clone())), Format::Content)
+        }
+        ProviderKind::Webhook(webhook) => {
+            let provider = Webhook::new(webhook).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
         }
     };
     Ok(Account {

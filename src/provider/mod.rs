@@ -11,6 +11,7 @@ mod permit;
 pub mod sandbox;
 pub mod smtp;
 mod trust;
+pub mod webhook;
 
 use std::sync::Arc;
 
