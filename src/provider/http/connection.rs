@@ -59,8 +59,7 @@ impl Connection {
         }
         // What the probe sees may be for TLS alone, such as a session ticket: it is gone once the driver has read.
         for _ in 0..2 {
-            poll_fn(|cx| Poll::Ready(self.drive(cx))).await;
-            if self.ended {
+            if poll_fn(|cx| Poll::Ready(self.drive(cx))).await {
                 return false;
             }
             if is_silent(&self.probe) {
@@ -111,9 +110,10 @@ impl Connection {
         }
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        // How it ended is told to the request under way, if there is one.
+    /// Reads and writes what can be. Returns whether the connection has ended; how, hears the request under way.
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
         self.ended = self.ended || Pin::new(&mut self.driver).poll(cx).is_ready();
+        self.ended
     }
 }
 
