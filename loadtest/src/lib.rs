@@ -15,3 +15,6 @@ pub mod smtp;
 pub mod tally;
 pub mod tencent;
 pub mod twilio;
+pub mod faulty_http;
+pub mod smtp;
+pub mod webhook;

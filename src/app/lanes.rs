@@ -10,6 +10,7 @@ use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
 use crate::model::Channel;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
+use crate::provider::webhook::Webhook;
 use crate::provider::{Provider, Receipts};
 use crate::render::mime::Mailbox;
 
@@ -80,6 +81,10 @@ pub fn account(
         ProviderKind::Sandbox(behaviour) => {
             let (receipts, mailbox) = (receipts.clone(), mailbox.cloned());
             let provider = Sandbox::new(&settings.name, behaviour.clone(), receipts, mailbox);
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Webhook(webhook) => {
+            let provider = Webhook::new(webhook).with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Content)
         }
     };

@@ -2,6 +2,7 @@
 
 mod sandbox;
 mod smtp;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -14,12 +15,14 @@ use crate::model::{Channel, Rates};
 
 pub use sandbox::SandboxSettings;
 pub use smtp::{SmtpSettings, Tls};
+pub use webhook::{SigningKey, WebhookSettings};
 
 /// Kinds that are planned and not built.
-const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush", "webhook"];
+const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush"];
 
 /// What `kind` may be, and the channels that each carries.
-const KINDS: &[(&str, &[Channel])] = &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL)];
+const KINDS: &[(&str, &[Channel])] =
+    &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL), ("webhook", Channel::ALL)];
 
 /// One account at one provider.
 #[derive(Debug, Clone)]
@@ -48,6 +51,7 @@ impl ProviderConfig {
 pub enum ProviderKind {
     Smtp(Box<SmtpSettings>),
     Sandbox(SandboxSettings),
+    Webhook(Box<WebhookSettings>),
 }
 
 impl ProviderKind {
@@ -56,6 +60,7 @@ impl ProviderKind {
         match self {
             ProviderKind::Smtp(_) => false,
             ProviderKind::Sandbox(_) => true,
+            ProviderKind::Webhook(webhook) => webhook.idempotent,
         }
     }
 }
@@ -103,6 +108,7 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
     let weight = table.number("weight", "a whole number from 1 to 4294967295").unwrap_or(NonZeroU32::MIN);
     let settings = match kind {
         "smtp" => smtp::smtp(&mut table).map(|smtp| ProviderKind::Smtp(Box::new(smtp))),
+        "webhook" => webhook::webhook(&mut table).map(|webhook| ProviderKind::Webhook(Box::new(webhook))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();
