@@ -12,6 +12,7 @@ pub mod http;
 pub mod intake;
 pub mod lifecycle;
 pub mod model;
+pub mod pages;
 pub mod plan;
 pub mod provider;
 pub mod render;

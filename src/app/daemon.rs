@@ -22,11 +22,12 @@ use super::receipts::write_receipts;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ProviderKind};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
+use crate::pages;
 use crate::plan::{Housekeeper, Planner};
 use crate::provider::Receipts;
 use crate::render::Registry;
@@ -287,7 +288,11 @@ impl Daemon {
     }
 
     fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
-        let api = admin::router(self.store.clone()).merge(intake::http::router(acceptor, self.observers()));
+        let sandbox =
+            self.config.providers.values().any(|account| matches!(account.kind, ProviderKind::Sandbox(_)));
+        let api = admin::router(self.store.clone())
+            .merge(intake::http::router(acceptor, self.observers()))
+            .merge(pages::router(self.store.clone(), sandbox));
         let api = on_main_runtime(api.layer(from_fn(refuse_strange_sites)));
         let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(api);
         serve_on_own_thread(listener, router, &self.parts.admin)

@@ -23,10 +23,10 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::page::{self, Language};
+use super::page;
 use super::visitor::Visitor;
 use super::{ClickClaims, Directory, EventIntake, Fate, Observer, Tokens};
-use crate::http::{Problem, problem};
+use crate::http::{Language, Problem, problem};
 use crate::model::{DeliveryKey, Event, EventKind, LinkNo};
 
 /// What a client is told to wait, in seconds, while the store is away.

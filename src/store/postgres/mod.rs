@@ -12,6 +12,7 @@ mod jobs;
 mod judging;
 mod leases;
 mod migrate;
+mod overview;
 mod planning;
 mod receipts;
 mod recipients;

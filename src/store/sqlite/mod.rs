@@ -12,6 +12,7 @@ mod dispatching;
 mod jobs;
 mod migrate;
 mod numbers;
+mod overview;
 mod planning;
 mod readers;
 mod receipts;
