@@ -1,9 +1,11 @@
 //! Counters: what is counted, how a change is appended to them, and how what was appended folds.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, params};
 
 use super::now;
-use crate::model::{CampaignNo, State};
+use crate::model::{CampaignNo, Reason, State};
 use crate::store::Result;
 
 /// What a counter counts; numbers are in the store and never change.
@@ -74,6 +76,38 @@ pub(super) fn append(connection: &Connection, counter: &Counter, n: i64) -> Resu
         counter.link,
     ])?;
     Ok(())
+}
+
+/// Counter changes of one transaction, summed before they are appended.
+#[derive(Debug, Default)]
+pub(super) struct Deltas(HashMap<Counter, i64>);
+
+impl Deltas {
+    /// One more.
+    pub(super) fn add(&mut self, counter: Counter) {
+        *self.0.entry(counter).or_default() += 1;
+    }
+
+    /// One delivery's change of state, at an instant in microseconds.
+    pub(super) fn add_move(
+        &mut self,
+        campaign: CampaignNo,
+        from: (State, Option<Reason>),
+        to: (State, Option<Reason>),
+        at: i64,
+    ) {
+        for ((state, reason), n) in [(from, -1), (to, 1)] {
+            let counter = Counter::state(campaign, state.code(), reason.map_or(0, Reason::code));
+            *self.0.entry(counter).or_default() += n;
+        }
+        if to.0.is_sent() && !from.0.is_sent() {
+            self.add(Counter { hour: hour_of(at), ..Counter::of(campaign, METRIC_SENT) });
+        }
+    }
+
+    pub(super) fn append(&self, connection: &Connection) -> Result<()> {
+        self.0.iter().try_for_each(|(counter, n)| append(connection, counter, *n))
+    }
 }
 
 /// Appends what one change of state, given with its reason, means for the counters.
