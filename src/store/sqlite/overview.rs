@@ -1,15 +1,15 @@
 //! Campaigns as a list shows them, on SQLite.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use rusqlite::{Row, params};
 
 use super::counters::{METRIC_STATE, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_OPENS};
+use super::values::At;
 use super::{SqliteStore, decode};
 use crate::model::campaign::Facts;
 use crate::model::{Channel, State};
+use crate::store::Result;
 use crate::store::overview::{Overview, Overviews};
-use crate::store::{Error, Result};
 
 #[async_trait]
 impl Overviews for SqliteStore {
@@ -64,7 +64,7 @@ fn page() -> String {
 }
 
 fn overview(row: &Row<'_>) -> Result<Overview> {
-    let started_at = row.get::<_, Option<i64>>(4)?.map(instant).transpose()?;
+    let started_at = row.get::<_, Option<At>>(4)?.map(At::instant);
     let facts = Facts {
         standing: row.get(5)?,
         paused: row.get(6)?,
@@ -78,7 +78,7 @@ fn overview(row: &Row<'_>) -> Result<Overview> {
         name: row.get(1)?,
         status: facts.status(),
         channel: decode(row.get(2)?, Channel::from_code)?,
-        accepted_at: instant(row.get(3)?)?,
+        accepted_at: row.get::<_, At>(3)?.instant(),
         started_at,
         targeted: row.get(10)?,
         settled: row.get(11)?,
@@ -87,8 +87,4 @@ fn overview(row: &Row<'_>) -> Result<Overview> {
         opened: row.get(14)?,
         clicked: row.get(15)?,
     })
-}
-
-fn instant(microseconds: i64) -> Result<Timestamp> {
-    Timestamp::from_microsecond(microseconds).map_err(|error| Error::Refused(error.into()))
 }
