@@ -51,7 +51,7 @@ struct Step {
     word: &'static str,
     count: String,
     share: String,
-    bar: Bar,
+    bar: Option<Bar>,
 }
 
 /// Where deliveries stand, and why.
@@ -169,21 +169,20 @@ fn funnel(words: &Words, report: &Report) -> Vec<Step> {
         ("clicked", words.clicked, Some(report.clicks.unique)),
     ];
     let step = |(key, word, count): (_, _, Option<i64>)| {
-        let (text, bar) = part(count, report.targeted);
-        Step { key, word, count: number(count), share: text, bar }
+        let share = count.map_or_else(String::new, |count| part(count, report.targeted));
+        let bar = count.map(|count| Bar::of(count, report.targeted));
+        Step { key, word, count: number(count), share, bar }
     };
     steps.map(step).into()
 }
 
-/// A share of everyone, as text and as a bar.
-fn part(count: Option<i64>, targeted: i64) -> (String, Bar) {
-    let Some(count) = count else { return (String::new(), Bar(0.0)) };
-    let share = share(count, targeted);
-    (share.map_or_else(String::new, |share| percent(Some(share))), Bar(share.unwrap_or(0.0)))
+/// A share of everyone; nothing where there is nobody.
+fn part(count: i64, targeted: i64) -> String {
+    share(count, targeted).map_or_else(String::new, |share| percent(Some(share)))
 }
 
 fn states(words: &Words, report: &Report) -> Vec<Stand> {
-    let text = |count| part(Some(count), report.targeted).0;
+    let text = |count| part(count, report.targeted);
     let stand = |(state, count): (&State, &i64)| Stand {
         badge: state.as_str(),
         word: words.state(*state),

@@ -95,14 +95,17 @@ pub(super) fn chart(series: &[HourCount], opens: bool, words: &Words) -> Option<
     })
 }
 
-/// Opens and clicks by the start of their span, without gaps, and how long a span is; both in seconds.
-fn spans(series: &[HourCount]) -> Option<(i64, BTreeMap<i64, (i64, i64)>)> {
+/// Opens and clicks by the start of their span, in seconds.
+type Spans = BTreeMap<i64, (i64, i64)>;
+
+/// The spans without gaps, and how many seconds each is long.
+fn spans(series: &[HourCount]) -> Option<(i64, Spans)> {
     let hours = || series.iter().map(|row| row.hour.as_second());
     let (first, last) = (hours().min()?, hours().max()?);
     let count = |width| (start(last, width) - start(first, width)) / width + 1;
     let width = *WIDTHS.iter().find(|width| count(**width) <= MOST).or(WIDTHS.last())?;
     let (last, bars) = (start(last, width), count(width).min(MOST));
-    let mut spans: BTreeMap<i64, (i64, i64)> = (0..bars).map(|back| (last - back * width, (0, 0))).collect();
+    let mut spans: Spans = (0..bars).map(|back| (last - back * width, (0, 0))).collect();
     for row in series {
         if let Some((opens, clicks)) = spans.get_mut(&start(row.hour.as_second(), width)) {
             *opens += row.opens;

@@ -8,7 +8,7 @@ use axum::response::Response;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::{Bar, Pages, Rate, Shell, answer, minute, notice, segment, share};
+use super::{Bar, Pages, Rate, Shell, answer, minute, notice, segment};
 use crate::report::{engagement, number};
 use crate::store::overview::Overview;
 
@@ -62,7 +62,7 @@ struct Line {
     sent: String,
     open: Rate,
     click: Rate,
-    /// When it started, else when it was accepted.
+    /// When it started or will, else when it was accepted.
     at: String,
 }
 
@@ -97,13 +97,13 @@ fn line(shell: &Shell, campaign: &Overview) -> Line {
         status: shell.words.status(campaign.status),
         badge: campaign.status.as_str(),
         channel: shell.words.channel(campaign.channel),
-        progress: Bar(share(campaign.settled, campaign.targeted).unwrap_or(0.0)),
+        progress: Bar::of(campaign.settled, campaign.targeted),
         settled: number(Some(campaign.settled)),
         targeted: number(Some(campaign.targeted)),
         sent: number(Some(campaign.sent)),
         open,
         click,
-        at: minute(campaign.started_at.unwrap_or(campaign.accepted_at)),
+        at: minute(campaign.started_at.or(campaign.send_at).unwrap_or(campaign.accepted_at)),
     }
 }
 

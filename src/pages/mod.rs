@@ -32,7 +32,7 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("live.js");
 
 /// Nothing but the style and the script above, the page's own address again, and the search.
-const POLICY: &str = "default-src 'none'; style-src 'sha256-55lZJz8uUOPdswG9Om493Ygzb69o91aizjD5pU5ualg='; script-src 'sha256-DuRkgFQSw6caOEjAj/4L1kgQ9KQbE4m052elbyepkxg='; connect-src 'self'; \
+const POLICY: &str = "default-src 'none'; style-src 'sha256-yk6Ko4KuHN0mada+Hgqw0mQHoa0XAr9PlgpK8Ffbpug='; script-src 'sha256-DuRkgFQSw6caOEjAj/4L1kgQ9KQbE4m052elbyepkxg='; connect-src 'self'; \
 img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Seconds between two looks while something is sent, and otherwise.

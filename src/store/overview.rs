@@ -21,6 +21,7 @@ pub struct Overview {
     pub status: CampaignStatus,
     pub channel: Channel,
     pub accepted_at: Timestamp,
+    pub send_at: Option<Timestamp>,
     pub started_at: Option<Timestamp>,
     pub targeted: i64,
     /// Neither planned nor sending any more.

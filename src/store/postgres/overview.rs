@@ -45,25 +45,25 @@ fn page() -> String {
              UNION ALL
              SELECT campaign, metric, state, n FROM counter_deltas
              WHERE campaign = ANY (ARRAY(SELECT number FROM months)) AND metric IN ({metrics}))
-         SELECT k.id, k.name, k.channel, k.accepted_at, k.started_at, k.standing, k.paused,
+         SELECT k.id, k.name, k.channel, k.accepted_at, k.send_at, k.started_at, k.standing, k.paused,
                 k.cancelled_at IS NOT NULL, k.planned_at IS NOT NULL, k.finished_at IS NOT NULL,
                 {targeted}, {settled}, {sent}, {delivered}, {opened}, {clicked}
          FROM page k JOIN months m ON m.newest = k.number LEFT JOIN parts p ON p.campaign = m.number
-         GROUP BY k.number, k.id, k.name, k.channel, k.accepted_at, k.started_at, k.standing, k.paused,
+         GROUP BY k.number, k.id, k.name, k.channel, k.accepted_at, k.send_at, k.started_at, k.standing, k.paused,
                   k.cancelled_at, k.planned_at, k.finished_at
          ORDER BY k.number DESC"
     )
 }
 
 fn overview(row: &Row) -> Result<Overview> {
-    let started_at = row.get(4);
+    let started_at = row.get(5);
     let facts = Facts {
-        standing: row.get(5),
-        paused: row.get(6),
-        cancelled: row.get(7),
+        standing: row.get(6),
+        paused: row.get(7),
+        cancelled: row.get(8),
         started: Option::is_some(&started_at),
-        planned: row.get(8),
-        finished: row.get(9),
+        planned: row.get(9),
+        finished: row.get(10),
     };
     Ok(Overview {
         id: row.get(0),
@@ -71,12 +71,13 @@ fn overview(row: &Row) -> Result<Overview> {
         status: facts.status(),
         channel: decode(row.get(2), Channel::from_code)?,
         accepted_at: row.get(3),
+        send_at: row.get(4),
         started_at,
-        targeted: row.get(10),
-        settled: row.get(11),
-        sent: row.get(12),
-        delivered: row.get(13),
-        opened: row.get(14),
-        clicked: row.get(15),
+        targeted: row.get(11),
+        settled: row.get(12),
+        sent: row.get(13),
+        delivered: row.get(14),
+        opened: row.get(15),
+        clicked: row.get(16),
     })
 }

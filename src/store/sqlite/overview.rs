@@ -55,7 +55,7 @@ fn page() -> String {
              UNION ALL
              SELECT campaign, metric, state, n FROM counter_deltas
              WHERE campaign IN (SELECT number FROM months) AND metric IN ({metrics}))
-         SELECT k.id, k.name, k.channel, k.accepted_at, k.started_at, k.standing, k.paused,
+         SELECT k.id, k.name, k.channel, k.accepted_at, k.send_at, k.started_at, k.standing, k.paused,
                 k.cancelled_at IS NOT NULL, k.planned_at IS NOT NULL, k.finished_at IS NOT NULL,
                 {targeted}, {settled}, {sent}, {delivered}, {opened}, {clicked}
          FROM page k JOIN months m ON m.newest = k.number LEFT JOIN parts p ON p.campaign = m.number
@@ -64,14 +64,14 @@ fn page() -> String {
 }
 
 fn overview(row: &Row<'_>) -> Result<Overview> {
-    let started_at = row.get::<_, Option<At>>(4)?.map(At::instant);
+    let started_at = row.get::<_, Option<At>>(5)?.map(At::instant);
     let facts = Facts {
-        standing: row.get(5)?,
-        paused: row.get(6)?,
-        cancelled: row.get(7)?,
+        standing: row.get(6)?,
+        paused: row.get(7)?,
+        cancelled: row.get(8)?,
         started: started_at.is_some(),
-        planned: row.get(8)?,
-        finished: row.get(9)?,
+        planned: row.get(9)?,
+        finished: row.get(10)?,
     };
     Ok(Overview {
         id: row.get(0)?,
@@ -79,12 +79,13 @@ fn overview(row: &Row<'_>) -> Result<Overview> {
         status: facts.status(),
         channel: decode(row.get(2)?, Channel::from_code)?,
         accepted_at: row.get::<_, At>(3)?.instant(),
+        send_at: row.get::<_, Option<At>>(4)?.map(At::instant),
         started_at,
-        targeted: row.get(10)?,
-        settled: row.get(11)?,
-        sent: row.get(12)?,
-        delivered: row.get(13)?,
-        opened: row.get(14)?,
-        clicked: row.get(15)?,
+        targeted: row.get(11)?,
+        settled: row.get(12)?,
+        sent: row.get(13)?,
+        delivered: row.get(14)?,
+        opened: row.get(15)?,
+        clicked: row.get(16)?,
     })
 }

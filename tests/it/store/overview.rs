@@ -49,6 +49,7 @@ async fn a_line_has_its_campaigns_numbers(bed: &Bed) {
             status: CampaignStatus::Running,
             channel: record.channel,
             accepted_at: record.accepted_at,
+            send_at: None,
             started_at: record.started_at,
             targeted: 4,
             settled: 3,
@@ -61,6 +62,7 @@ async fn a_line_has_its_campaigns_numbers(bed: &Bed) {
     assert_eq!((record.targeted, record.settled, record.sent), (4, 3, 2));
     assert_eq!((counts.opens.unique, counts.clicks.unique), (2, 1));
     assert_eq!((lines[0].id.as_str(), lines[0].status), ("autumn", CampaignStatus::Scheduled));
+    assert_eq!(lines[0].send_at, Some("2099-01-01T00:00:00Z".parse().unwrap()));
     assert_eq!((lines[0].targeted, lines[0].settled, lines[0].opened), (0, 0, 0));
 }
 
