@@ -24,6 +24,12 @@ macro_rules! on_each_store {
                 super::$behaviour(&crate::store::Bed::postgres().await).await;
             })+
         }
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $behaviour() {
+                super::$behaviour(&crate::store::Bed::sqlite().await).await;
+            })+
+        }
     };
 }
 pub(crate) use on_each_store;

@@ -43,7 +43,7 @@ CREATE TABLE unsubscribes (
     channel integer NOT NULL,
     at      integer NOT NULL,
     PRIMARY KEY (contact, channel)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE suppressions (
     channel    integer NOT NULL,
@@ -51,7 +51,7 @@ CREATE TABLE suppressions (
     reason     text NOT NULL,
     created_at integer NOT NULL,
     PRIMARY KEY (channel, hash)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE jobs (
     kind         text NOT NULL,
@@ -59,7 +59,7 @@ CREATE TABLE jobs (
     content_hash blob NOT NULL,
     accepted_at  integer NOT NULL,
     PRIMARY KEY (kind, id_hash)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE templates (
     hash   blob PRIMARY KEY,
@@ -106,7 +106,7 @@ CREATE TABLE links (
     number   integer NOT NULL,
     url      text NOT NULL,                      -- as the template writes it
     PRIMARY KEY (campaign, number)
-);
+) WITHOUT ROWID;
 
 -- Lists of an audience, until they are planned.
 CREATE TABLE stage (
@@ -116,7 +116,7 @@ CREATE TABLE stage (
     address     text,
     data        text,
     PRIMARY KEY (campaign, position)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE recipient_data (
     campaign   integer NOT NULL,
@@ -124,7 +124,7 @@ CREATE TABLE recipient_data (
     occurrence integer NOT NULL,
     data       text NOT NULL,
     PRIMARY KEY (campaign, contact, occurrence)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE providers (
     number integer PRIMARY KEY,
