@@ -23,11 +23,12 @@ use super::receipts::{ReceiptBook, write_receipts};
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ProviderKind};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
+use crate::pages;
 use crate::plan::{Housekeeper, Planner};
 use crate::provider::Receipts;
 use crate::provider::sandbox::Mailbox;
@@ -298,8 +299,9 @@ impl Daemon {
     }
 
     fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
-        let mut api =
-            admin::router(self.store.clone()).merge(intake::http::router(acceptor, self.observers()));
+        let mut api = admin::router(self.store.clone())
+            .merge(intake::http::router(acceptor, self.observers()))
+            .merge(pages::router(self.store.clone(), self.mailbox.is_some()));
         if let Some(mailbox) = &self.mailbox {
             api = api.merge(crate::mailbox::router(mailbox.clone()));
         }
