@@ -8,7 +8,9 @@ mod catalogue;
 mod check;
 mod completions;
 mod contacts;
+mod daemon;
 mod dead;
+mod demo;
 mod enqueue;
 mod exit;
 mod explain;
@@ -69,6 +71,8 @@ enum Command {
     /// Run the daemon until SIGTERM or SIGINT; SIGHUP reads rates and templates again
     #[command(after_help = "Example:\n  campaignd --config /etc/campaignd/config.toml run")]
     Run,
+    /// See it work with nothing installed: people, campaigns on every channel, opens and clicks, reports
+    Demo(demo::Arguments),
     /// Find everything that is wrong with the configuration and the templates; connects to nothing
     #[command(after_help = "Example:\n  campaignd check && systemctl reload campaignd")]
     Check,
@@ -140,6 +144,7 @@ async fn execute(cli: Cli, out: Output) -> Result<Exit, Failure> {
     let config = &cli.config;
     match cli.command {
         Command::Run => Box::pin(run::run(config)).await,
+        Command::Demo(arguments) => Box::pin(demo::demo(&arguments, out)).await,
         Command::Check => check::check(config, out),
         Command::Migrate => migrate::migrate(config, out).await,
         Command::Enqueue(arguments) => Box::pin(enqueue::enqueue(config, &arguments, out)).await,
