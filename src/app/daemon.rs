@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::accept::Acceptor;
+use super::hooks::{behind_routes, hooks, write_calls};
 use super::lanes::{account_limit, channel_limit, lanes};
 use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
-use super::receipts::write_receipts;
+use super::receipts::{ReceiptBook, write_receipts};
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
@@ -164,7 +165,7 @@ impl Daemon {
             self.metrics.clone(),
         ));
         self.start_amqp(&acceptor)?;
-        self.start_public(public);
+        self.start_public(public)?;
         self.start_admin(admin, acceptor)?;
         self.watch_store();
         info!(version = env!("CARGO_PKG_VERSION"), "campaignd runs");
@@ -204,12 +205,7 @@ impl Daemon {
             shutdown: self.parts.lanes.clone(),
         };
         let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
-        let writer = write_receipts(
-            waiting,
-            self.store.clone(),
-            self.config.amqp.is_some(),
-            self.parts.tracking.clone(),
-        );
+        let writer = write_receipts(waiting, self.receipt_book(), self.parts.tracking.clone());
         self.supervisor.spawn("receipt writer", &self.parts.tracking, async {
             writer.await;
             Ok::<(), Error>(())
@@ -267,7 +263,16 @@ impl Daemon {
         Ok(())
     }
 
-    fn start_public(&self, listener: tokio::net::TcpListener) {
+    fn start_public(&self, listener: tokio::net::TcpListener) -> Result<()> {
+        let (hooks, calls) = behind_routes(hooks(&self.config)?);
+        let book = self.receipt_book();
+        // Without hooks it would end at once.
+        if !hooks.is_empty() {
+            self.supervisor.spawn("hook writer", &self.parts.events, async {
+                write_calls(calls, book).await;
+                Ok::<(), Error>(())
+            });
+        }
         let directory = Arc::new(StoreDirectory::new(self.store.clone()));
         let (recorder, flusher) = event_recorder();
         let publish = self.config.amqp.is_some();
@@ -292,6 +297,7 @@ impl Daemon {
             directory,
             intake,
             observer: self.observers(),
+            hooks,
             trusted_proxies: self.config.http.trusted_proxies.clone(),
             patience: Patience::default(),
         });
@@ -300,6 +306,7 @@ impl Daemon {
             serve(listener, router, Limits::default(), part.asked()).await;
             Ok::<(), Error>(())
         });
+        Ok(())
     }
 
     fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
@@ -346,6 +353,14 @@ impl Daemon {
             }
             Ok::<(), Error>(())
         });
+    }
+
+    fn receipt_book(&self) -> ReceiptBook {
+        ReceiptBook {
+            store: self.store.clone(),
+            metrics: self.metrics.clone(),
+            publish: self.config.amqp.is_some(),
+        }
     }
 
     fn observers(&self) -> Arc<Observers> {

@@ -2,6 +2,7 @@
 
 mod accept;
 mod daemon;
+mod hooks;
 mod lanes;
 mod listeners;
 mod observers;

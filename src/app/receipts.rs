@@ -1,5 +1,6 @@
-//! Receipts of all providers into the store, in groups.
+//! Receipts of all providers into the store, in groups, whichever way they come.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,20 +10,74 @@ use tracing::{error, warn};
 
 use crate::lifecycle::Shutdown;
 use crate::model::Receipt;
-use crate::store::Store;
+use crate::store::receipts::Filed;
+use crate::store::{Result, Store};
+use crate::telemetry::Metrics;
 
 /// Receipts in one transaction, at most.
-const GROUP: usize = 500;
+pub(super) const GROUP: usize = 500;
 /// How long receipts wait before the store is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Where receipts become durable, and are counted.
+#[derive(Debug, Clone)]
+pub(super) struct ReceiptBook {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Whether events go out to a broker.
+    pub(super) publish: bool,
+}
+
+impl ReceiptBook {
+    /// Writes a group in one transaction. One that the store refuses is taken apart, so that one bad receipt does not
+    /// hold the others up.
+    ///
+    /// # Errors
+    /// The store is away; whatever was written by then does no harm when it is written again.
+    pub(super) async fn write(&self, receipts: &[Receipt]) -> Result<()> {
+        let timer = self.metrics.store_query_duration.with_label_values(&["receipts"]).start_timer();
+        match self.store.record_receipts(receipts, self.publish).await {
+            Ok(filed) => {
+                timer.observe_duration();
+                self.count(receipts, &filed);
+                return Ok(());
+            }
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) if receipts.len() == 1 => {
+                error!(error = &error as &dyn std::error::Error, "a receipt cannot be recorded");
+            }
+            Err(_) => {
+                for receipt in receipts {
+                    Box::pin(self.write(std::slice::from_ref(receipt))).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, receipts: &[Receipt], filed: &[Filed]) {
+        let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for (receipt, filed) in receipts.iter().zip(filed) {
+            let labels = match filed {
+                Filed::New { provider, delay } => {
+                    if let Some(delay) = delay {
+                        self.metrics.receipt_delay.observe(delay.as_secs_f64());
+                    }
+                    (provider.as_deref().unwrap_or_default(), receipt.news.as_str())
+                }
+                Filed::Repeated => ("", "repeated"),
+                Filed::Stray => ("", "stray"),
+            };
+            *counts.entry(labels).or_default() += 1;
+        }
+        for ((provider, state), n) in counts {
+            self.metrics.receipts.with_label_values(&[provider, state]).inc_by(n);
+        }
+    }
+}
+
 /// Writes what comes until every sender is gone, or the part is asked to end and nothing waits.
-pub(super) async fn write_receipts(
-    mut waiting: mpsc::Receiver<Receipt>,
-    store: Arc<dyn Store>,
-    publish: bool,
-    part: Shutdown,
-) {
+pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: ReceiptBook, part: Shutdown) {
     let mut group = Vec::with_capacity(GROUP);
     loop {
         tokio::select! {
@@ -31,27 +86,10 @@ pub(super) async fn write_receipts(
             () = part.asked() => return,
         }
         let _activity = part.activity(format!("{} receipts", group.len()));
-        while let Err(error) = write(&*store, &group, publish).await {
+        while let Err(error) = book.write(&group).await {
             warn!(error = &error as &dyn std::error::Error, "receipts wait for the store");
             sleep(AGAIN).await;
         }
         group.clear();
-    }
-}
-
-/// A group that the store refuses is taken apart, so that one bad receipt does not hold the others up.
-async fn write(store: &dyn Store, receipts: &[Receipt], publish: bool) -> crate::store::Result<()> {
-    match store.record_receipts(receipts, publish).await {
-        Err(error) if !error.is_transient() && receipts.len() > 1 => {
-            for receipt in receipts {
-                Box::pin(write(store, std::slice::from_ref(receipt), publish)).await?;
-            }
-            Ok(())
-        }
-        Err(error) if !error.is_transient() => {
-            error!(error = &error as &dyn std::error::Error, "a receipt cannot be recorded");
-            Ok(())
-        }
-        other => other.map(drop),
     }
 }

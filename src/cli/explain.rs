@@ -96,6 +96,12 @@ fn text(explanation: &Explanation) -> String {
         if let Some(rule) = &event.machine {
             line = format!("{line} (a machine: {rule})");
         }
+        if let Some(reason) = event.reason {
+            line = format!("{line}, {reason}");
+        }
+        if let Some(detail) = &event.detail {
+            line = format!("{line}: {detail}");
+        }
         add(line);
     }
     text

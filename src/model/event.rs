@@ -34,6 +34,8 @@ pub struct Event {
     pub machine: Option<MachineRule>,
     /// Why it bounced.
     pub reason: Option<Reason>,
+    /// The provider's words, where it is a provider that tells; for `explain`.
+    pub detail: Option<String>,
     pub client_ip: Option<std::net::IpAddr>,
     /// At most 256 bytes of the User-Agent.
     pub user_agent: Option<String>,

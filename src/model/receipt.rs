@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Channel, DeliveryKey, Reason};
+use super::{Channel, DeliveryKey, EventKind, Reason, State};
 
 /// One notice of a provider. Notices repeat and overtake each other, and overtake the provider's own answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,10 +12,11 @@ pub struct Receipt {
     /// The same for every repeat: [`Receipt::id`] makes it from the provider's own key.
     pub id: Uuid,
     pub about: About,
-    /// When it happened, by the provider's clock where it says so.
+    /// When it happened, by the provider's clock. Repeats are told by their id on the same day (UTC), so that one who
+    /// does not say when, and repeats itself the next day, is recorded as two events; no state or count moves twice.
     pub at: Timestamp,
     pub news: News,
-    /// The provider's words, cut short; kept for `explain`.
+    /// The provider's words, cut short and free of addresses where possible; kept for `explain`.
     pub detail: Option<String>,
 }
 
@@ -53,6 +54,52 @@ pub enum Bounce {
     Soft,
     /// Policy or reputation: says nothing about the address.
     Block,
+}
+
+impl News {
+    /// The metric label.
+    pub fn as_str(&self) -> &'static str {
+        self.event().map_or("accepted", EventKind::as_str)
+    }
+
+    /// The event that is kept of it; what only settles a doubt leaves none.
+    pub fn event(&self) -> Option<EventKind> {
+        match self {
+            News::Accepted => None,
+            News::Delivered => Some(EventKind::Delivered),
+            News::Bounced { .. } => Some(EventKind::Bounced),
+            News::Complained => Some(EventKind::Complained),
+            News::Unsubscribed => Some(EventKind::Unsubscribed),
+            News::Replied => Some(EventKind::Replied),
+        }
+    }
+
+    /// The state that it asks for, where [`State::predecessors`] allows it.
+    pub fn state(&self) -> Option<State> {
+        match self {
+            News::Accepted => Some(State::Accepted),
+            News::Delivered => Some(State::Delivered),
+            News::Bounced { .. } => Some(State::Bounced),
+            News::Complained | News::Unsubscribed | News::Replied => None,
+        }
+    }
+
+    /// Why it bounced.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            News::Bounced { reason, .. } => Some(*reason),
+            _ => None,
+        }
+    }
+
+    /// Why nothing more may go to the address, as the suppression list words it.
+    pub fn suppresses(&self) -> Option<&'static str> {
+        match self {
+            News::Bounced { bounce: Bounce::Hard, .. } => Some("bounced"),
+            News::Complained => Some("complaint"),
+            _ => None,
+        }
+    }
 }
 
 impl Receipt {

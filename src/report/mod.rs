@@ -79,6 +79,7 @@ impl Report {
         let states = by_state(&counts);
         let count = |state| states.get(&state).copied().unwrap_or(0);
         let delivered = Some(count(State::Delivered)).filter(|n| *n > 0 || gives_receipts(channel));
+        let bounced = Some(count(State::Bounced)).filter(|n| *n > 0 || delivered.is_some());
         let opens = (channel == Channel::Email).then_some(counts.opens);
         let complaints = Some(counts.complaints).filter(|n| *n > 0 || channel == Channel::Email);
         let (base, reached) = match delivered {
@@ -95,7 +96,7 @@ impl Report {
                 .map_or(Ratio::UNKNOWN, |opens| Ratio::of(Some(counts.clicks.unique), opens.unique)),
             unsubscribe: Ratio::of(Some(counts.unsubscribes), reached),
             complaint: Ratio::of(complaints, reached),
-            bounce: Ratio::of(Some(count(State::Bounced)), counts.sent),
+            bounce: Ratio::of(bounced, counts.sent),
             receipt: Ratio::of(receipts, counts.sent),
         };
         Report {

@@ -56,7 +56,7 @@ pub struct Rates {
     pub unsubscribe: Ratio,
     /// Complaints, of base.
     pub complaint: Ratio,
-    /// Bounced, of sent.
+    /// Bounced, of sent; unknown until the first receipt where nothing says that receipts come.
     pub bounce: Ratio,
     /// Receipts of either kind, of sent: how far `delivered` can be trusted.
     pub receipt: Ratio,

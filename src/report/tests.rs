@@ -115,6 +115,10 @@ fn what_a_channel_cannot_observe_is_null() {
     assert_eq!(report(Channel::Push, counts()).delivered, None);
     assert_eq!(report(Channel::Push, with_receipts(counts())).delivered, Some(50));
     assert_eq!(report(Channel::Email, counts()).complaints, Some(0));
+    let mut silent = counts();
+    silent.states.retain(|(state, ..)| *state != State::Bounced);
+    assert_eq!(report(Channel::Email, silent.clone()).rates.bounce.numerator, None);
+    assert_eq!(report(Channel::Sms, silent).rates.bounce.numerator, Some(0));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Contacts, their addresses, consent, suppressions and erasure.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -132,4 +134,13 @@ pub struct SuppressionRecord {
     pub address: Option<String>,
     pub reason: String,
     pub created_at: Timestamp,
+}
+
+/// Contacts that an upsert writes together, at most.
+const CHUNK: usize = 2_000;
+
+/// How many contacts from the start have different ids, so that a chunk meets none of them twice.
+pub(super) fn distinct_prefix(contacts: &[Contact]) -> usize {
+    let mut seen = HashSet::new();
+    contacts.iter().take(CHUNK).take_while(|contact| seen.insert(contact.external_id.as_str())).count()
 }

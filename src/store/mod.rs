@@ -15,6 +15,10 @@ pub mod tracking;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::model::Channel;
 
 pub use campaigns::Campaigns;
 pub use contacts::Contacts;
@@ -80,6 +84,19 @@ pub struct Secrets {
     pub tracking: [u8; 32],
     /// Hashes addresses for the suppression list.
     pub suppression: [u8; 32],
+}
+
+impl Secrets {
+    /// The keyed hash under which a suppression remembers an address; 16 bytes.
+    fn address_hash(&self, channel: Channel, address: &str) -> Result<Vec<u8>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.suppression)
+            .map_err(|error| Error::Refused(error.into()))?;
+        mac.update(&channel.code().to_be_bytes());
+        mac.update(address.as_bytes());
+        let mut hash = mac.finalize().into_bytes().to_vec();
+        hash.truncate(16);
+        Ok(hash)
+    }
 }
 
 impl std::fmt::Debug for Secrets {

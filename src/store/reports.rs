@@ -120,4 +120,8 @@ pub struct EventRecord {
     pub kind: String,
     pub link: Option<String>,
     pub machine: Option<String>,
+    /// Why it bounced.
+    pub reason: Option<Reason>,
+    /// The provider's words, where it is a provider that tells.
+    pub detail: Option<String>,
 }

@@ -126,6 +126,11 @@ catalogue! {
         "From the first byte of an attempt to the provider's answer. Alert where the 99th percentile nears the time-out: doubts follow.";
     in_flight: IntGaugeVec = "campaignd_in_flight" ["provider"]
         "Messages handed over and not answered yet. At its bound for long while the limiter has room: raise `concurrency`.";
+    receipts: IntCounterVec = "campaignd_receipts_total" ["provider", "state"]
+        "What providers said later, by the account where it is known: accepted, delivered, bounced, complained, unsubscribed, replied; or repeated, or stray (about nobody here). Alert where a provider's attempts go on and its receipts end: reports go blind.";
+    receipt_delay: Histogram = "campaignd_receipt_delay_seconds" []
+        {1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0, 259200.0}
+        "From the provider's answer to what its first receipt tells. Alert where the median leaves its usual place: the provider's queue grows.";
     retries: IntCounterVec = "campaignd_retries_total" ["channel", "reason"]
         "Deliveries put back for another attempt. Alert on a rise: the provider, or the way to it, is in trouble.";
     unknown_deliveries: IntGaugeVec = "campaignd_unknown_deliveries" ["channel"]
@@ -146,7 +151,7 @@ catalogue! {
         "Messages that could not be rendered. Alert on any rise: a template needs data that recipients lack.";
 
     tracking_requests: IntCounterVec = "campaignd_tracking_requests_total" ["kind", "verdict", "code"]
-        "Requests of the public listener: kind open, click, unsubscribe_page, unsubscribe; verdict human, a machine rule, asked, queued, dropped, forged, unknown_link, unavailable, refused; the HTTP code. Alert on 5xx over 0.05 % and on any dropped.";
+        "Requests of the public listener: kind open, click, unsubscribe_page, unsubscribe, hook; verdict human, a machine rule, asked, queued, dropped, forged, unknown_link, unavailable, refused, taken, unknown_provider; the HTTP code. Alert on 5xx over 0.05 % and on any dropped.";
     tracking_request_duration: Histogram = "campaignd_tracking_request_duration_seconds" []
         {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0}
         "Time to answer a request of the public listener. Alert where over 0.05 % take longer than 0.1 s: people wait for their link.";

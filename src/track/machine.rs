@@ -163,6 +163,7 @@ mod tests {
             link: link.map(LinkNo),
             machine: None,
             reason: None,
+            detail: None,
             client_ip: Some(ip.parse().unwrap()),
             user_agent: None,
         }

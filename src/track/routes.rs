@@ -4,13 +4,14 @@
 //! is durable, since its answer is a promise to the recipient. Targets come from the campaign's link table or from inside
 //! the signed token, never from the request's address.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::map_response;
@@ -23,6 +24,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::hooks::{self, Hook};
 use super::page::{self, Language};
 use super::visitor::Visitor;
 use super::{ClickClaims, Directory, EventIntake, Fate, Observer, Tokens};
@@ -49,6 +51,8 @@ pub struct Tracker {
     pub directory: Arc<dyn Directory>,
     pub intake: EventIntake,
     pub observer: Arc<dyn Observer>,
+    /// Accounts that providers call, by name.
+    pub hooks: HashMap<String, Arc<dyn Hook>>,
     /// Only behind these does `X-Forwarded-For` count.
     pub trusted_proxies: Vec<IpNet>,
     pub patience: Patience,
@@ -63,6 +67,8 @@ pub struct Patience {
     pub link: Duration,
     /// An unsubscribe, until it is durable; then it is 503, though the event stays queued.
     pub unsubscribe: Duration,
+    /// A provider's call, until what it brought is durable; then it is 503, and the provider comes again.
+    pub hook: Duration,
 }
 
 impl Default for Patience {
@@ -71,6 +77,8 @@ impl Default for Patience {
             answer: Duration::from_millis(50),
             link: Duration::from_secs(2),
             unsubscribe: Duration::from_secs(5),
+            // The strictest give an answer 5 s.
+            hook: Duration::from_secs(4),
         }
     }
 }
@@ -81,6 +89,8 @@ pub fn router(tracker: Tracker) -> Router {
         .route("/o/{token}", get(open))
         .route("/c/{token}", get(click))
         .route("/u/{token}", get(ask).post(unsubscribe))
+        .route("/hooks/{provider}", get(hooks::call).post(hooks::call))
+        .route("/hooks/{provider}/{*tail}", get(hooks::call).post(hooks::call))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(map_response(without_sniffing))
@@ -159,9 +169,10 @@ async fn unsubscribe(
         Some(delivery) => {
             let (head, body) = request.into_parts();
             let visitor = Visitor::new(&head.method, &head.headers, peer.ip(), &tracker.trusted_proxies);
-            match read(body).await {
+            match read(body, BODY_BYTES, "Send `List-Unsubscribe=One-Click`, or no body.").await {
                 Err(problem) => ("refused", problem.into_response()),
-                Ok(()) => tracker.unsubscribe(delivery, visitor, Language::preferred(&head.headers)).await,
+                // Whatever a mail program posts, the token says what is meant.
+                Ok(_) => tracker.unsubscribe(delivery, visitor, Language::preferred(&head.headers)).await,
             }
         }
     };
@@ -214,7 +225,7 @@ impl Tracker {
         (verdict(fate), response)
     }
 
-    fn observed(
+    pub(super) fn observed(
         &self,
         kind: &'static str,
         verdict: &'static str,
@@ -241,6 +252,7 @@ fn event(kind: EventKind, delivery: DeliveryKey, link: Option<LinkNo>, visitor: 
         link,
         machine: visitor.machine,
         reason: None,
+        detail: None,
         client_ip: Some(visitor.ip),
         user_agent: visitor.agent,
     }
@@ -255,14 +267,14 @@ fn verdict(fate: Fate) -> &'static str {
     }
 }
 
-/// Reads a body that nobody looks at: whatever a mail program posts, the token says what is meant.
-async fn read(body: Body) -> Result<(), Problem> {
-    match timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES)).await {
-        Ok(Ok(_)) => Ok(()),
+/// Reads a body of at most `most` bytes; `advice` is for whoever sends more.
+pub(super) async fn read(body: Body, most: usize, advice: &str) -> Result<Bytes, Problem> {
+    match timeout(BODY_WITHIN, to_bytes(body, most)).await {
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(error))
             if std::error::Error::source(&error).is_some_and(|cause| cause.is::<LengthLimitError>()) =>
         {
-            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Send `List-Unsubscribe=One-Click`, or no body."))
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, advice))
         }
         Ok(Err(_)) => {
             Err(Problem::new(StatusCode::BAD_REQUEST, "The body ended early; send the request again."))
@@ -276,7 +288,7 @@ fn no_such_link() -> Response {
         .into_response()
 }
 
-fn later(detail: &str) -> Response {
+pub(super) fn later(detail: &str) -> Response {
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     ([(header::RETRY_AFTER, RETRY_AFTER)], problem).into_response()
 }

@@ -32,7 +32,7 @@ impl Visitor {
 
 /// The peer; where that is a trusted proxy, the right-most address of `X-Forwarded-For` that is none, since everything
 /// left of it is only what that client says. An entry that is no address ends the search at the proxy that wrote it.
-fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+pub(super) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     let mut client = peer.to_canonical();
     let lines = headers.get_all("x-forwarded-for").iter().rev();

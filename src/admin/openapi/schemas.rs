@@ -164,7 +164,14 @@ fn deliveries() -> Vec<(String, Value)> {
         &[],
     );
     let event = object(
-        &[("at", time()), ("kind", of("EventKind")), ("link", or_null(text())), ("machine", or_null(text()))],
+        &[
+            ("at", time()),
+            ("kind", of("EventKind")),
+            ("link", or_null(text())),
+            ("machine", or_null(text())),
+            ("reason", or_null(of("Reason"))),
+            ("detail", or_null(text())),
+        ],
         &[],
     );
     let mut explanation = delivery.to_vec();

@@ -142,7 +142,7 @@ impl Contacts for PgStore {
         for statement in [
             "DELETE FROM addresses WHERE contact = $1",
             "DELETE FROM recipient_data WHERE campaign = ANY (ARRAY(SELECT number FROM campaigns)) AND contact = $1",
-            "UPDATE events SET client_ip = NULL, user_agent = NULL WHERE contact = $1",
+            "UPDATE events SET client_ip = NULL, user_agent = NULL, detail = NULL WHERE contact = $1",
             "UPDATE contact_engagement SET hours = '{}' WHERE contact = $1",
             "UPDATE attempts SET detail = '' WHERE campaign = ANY (ARRAY(SELECT number FROM campaigns)) AND contact = $1",
         ] {

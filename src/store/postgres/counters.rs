@@ -1,8 +1,11 @@
 //! Counters: what is counted, and how a change of state is appended to them.
 
-use deadpool_postgres::GenericClient;
+use std::collections::BTreeMap;
 
-use crate::model::{CampaignNo, State};
+use deadpool_postgres::GenericClient;
+use jiff::{Timestamp, ToSpan};
+
+use crate::model::{CampaignNo, Reason, State};
 use crate::store::Result;
 
 /// What a counter counts; numbers are in the store and never change.
@@ -18,6 +21,86 @@ pub(super) const METRIC_UNSUBSCRIBES: i16 = 9;
 pub(super) const METRIC_COMPLAINTS: i16 = 10;
 pub(super) const METRIC_LINK_CLICKS: i16 = 11;
 pub(super) const METRIC_UNIQUE_LINK_CLICKS: i16 = 12;
+
+/// Where a counter is of no link.
+pub(super) const NO_LINK: i16 = -1;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Counter {
+    campaign: CampaignNo,
+    metric: i16,
+    state: i16,
+    reason: i16,
+    link: i16,
+    hour: Timestamp,
+}
+
+/// Counter changes of one group commit, summed before they are appended.
+#[derive(Default)]
+pub(super) struct Deltas(BTreeMap<Counter, i64>);
+
+impl Deltas {
+    /// One more of `metric`; without `at` it is not counted by the hour.
+    pub(super) fn add(&mut self, campaign: CampaignNo, metric: i16, link: i16, at: Option<Timestamp>) {
+        let hour = at.map_or(Timestamp::UNIX_EPOCH, start_of_hour);
+        *self.0.entry(Counter { campaign, metric, state: 0, reason: 0, link, hour }).or_default() += 1;
+    }
+
+    /// One delivery's change of state at `at`; the first that is sent counts in its hour.
+    pub(super) fn add_move(
+        &mut self,
+        campaign: CampaignNo,
+        from: (State, Option<Reason>),
+        to: (State, Option<Reason>),
+        at: Timestamp,
+    ) {
+        for ((state, reason), n) in [(from, -1), (to, 1)] {
+            let (state, reason) = (state.code(), reason.map_or(0, Reason::code));
+            let hour = Timestamp::UNIX_EPOCH;
+            let counter = Counter { campaign, metric: METRIC_STATE, state, reason, link: NO_LINK, hour };
+            *self.0.entry(counter).or_default() += n;
+        }
+        if to.0.is_sent() && !from.0.is_sent() {
+            self.add(campaign, METRIC_SENT, NO_LINK, Some(at));
+        }
+    }
+
+    pub(super) async fn append(&self, client: &impl GenericClient) -> Result<()> {
+        let changed: Vec<(Counter, i64)> =
+            self.0.iter().filter(|(_, n)| **n != 0).map(|(counter, n)| (*counter, *n)).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let campaigns: Vec<i64> = changed.iter().map(|(counter, _)| counter.campaign.0).collect();
+        let column =
+            |of: fn(&Counter) -> i16| changed.iter().map(|(counter, _)| of(counter)).collect::<Vec<_>>();
+        let hours: Vec<Timestamp> = changed.iter().map(|(counter, _)| counter.hour).collect();
+        let counts: Vec<i64> = changed.iter().map(|(_, n)| *n).collect();
+        client
+            .execute(
+                "INSERT INTO counter_deltas (campaign, metric, state, reason, link, hour, n)
+                 SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::smallint[], $4::smallint[], $5::smallint[],
+                                      $6::timestamptz[], $7::bigint[])",
+                &[
+                    &campaigns,
+                    &column(|counter| counter.metric),
+                    &column(|counter| counter.state),
+                    &column(|counter| counter.reason),
+                    &column(|counter| counter.link),
+                    &hours,
+                    &counts,
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+fn start_of_hour(at: Timestamp) -> Timestamp {
+    at.checked_sub(at.as_second().rem_euclid(3_600).seconds())
+        .and_then(|at| Timestamp::from_second(at.as_second()))
+        .unwrap_or(at)
+}
 
 /// Appends what one change of state means for the counters.
 pub(super) async fn append_move(

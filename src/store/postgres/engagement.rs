@@ -2,54 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use deadpool_postgres::{GenericClient, Transaction};
-use jiff::{Timestamp, ToSpan};
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
 
 use super::counters::{
-    METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS, METRIC_MACHINE_OPENS,
-    METRIC_OPENS, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
+    Deltas, METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS,
+    METRIC_MACHINE_OPENS, METRIC_OPENS, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS,
+    METRIC_UNSUBSCRIBES, NO_LINK,
 };
 use super::tracking::Context;
 use crate::model::{CampaignNo, DeliveryKey, Event, EventKind};
 use crate::store::Result;
-
-/// Counter changes of one group commit, summed before they are appended.
-#[derive(Default)]
-pub(super) struct Deltas(BTreeMap<(CampaignNo, i16, i16, Timestamp), i64>);
-
-impl Deltas {
-    fn add(&mut self, campaign: CampaignNo, metric: i16, link: i16, at: Option<Timestamp>) {
-        let hour = at.map_or(Timestamp::UNIX_EPOCH, start_of_hour);
-        *self.0.entry((campaign, metric, link, hour)).or_default() += 1;
-    }
-
-    pub(super) async fn append(&self, client: &impl GenericClient) -> Result<()> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let campaigns: Vec<i64> = self.0.keys().map(|(campaign, ..)| campaign.0).collect();
-        let metrics: Vec<i16> = self.0.keys().map(|(_, metric, ..)| *metric).collect();
-        let links: Vec<i16> = self.0.keys().map(|(_, _, link, _)| *link).collect();
-        let hours: Vec<Timestamp> = self.0.keys().map(|(.., hour)| *hour).collect();
-        let counts: Vec<i64> = self.0.values().copied().collect();
-        client
-            .execute(
-                "INSERT INTO counter_deltas (campaign, metric, link, hour, n)
-                 SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::smallint[], $4::timestamptz[], $5::bigint[])",
-                &[&campaigns, &metrics, &links, &hours, &counts],
-            )
-            .await?;
-        Ok(())
-    }
-}
-
-fn start_of_hour(at: Timestamp) -> Timestamp {
-    at.checked_sub(at.as_second().rem_euclid(3_600).seconds())
-        .and_then(|at| Timestamp::from_second(at.as_second()))
-        .unwrap_or(at)
-}
-
-const NO_LINK: i16 = -1;
 
 /// A delivery's engagement as its row holds it.
 #[derive(Default)]

@@ -12,11 +12,13 @@ mod jobs;
 mod judging;
 mod leases;
 mod migrate;
+mod moving;
 mod planning;
 mod receipts;
 mod recipients;
 mod reports;
 mod standing;
+mod suppressing;
 mod ticking;
 mod tracking;
 mod upserting;
@@ -26,7 +28,6 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
@@ -96,14 +97,7 @@ impl PgStore {
 
     /// The keyed hash under which a suppression remembers an address.
     async fn address_hash(&self, channel: Channel, address: &str) -> Result<Vec<u8>> {
-        let secrets = self.secrets().await?;
-        let mut mac = Hmac::<Sha256>::new_from_slice(&secrets.suppression)
-            .map_err(|error| Error::Refused(error.into()))?;
-        mac.update(&channel.code().to_be_bytes());
-        mac.update(address.as_bytes());
-        let mut hash = mac.finalize().into_bytes().to_vec();
-        hash.truncate(16);
-        Ok(hash)
+        self.secrets().await?.address_hash(channel, address)
     }
 
     /// Makes sure that the partition of `campaign` exists, and the next one, so that it is there ahead of need.

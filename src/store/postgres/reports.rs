@@ -288,7 +288,7 @@ async fn attempts(client: &impl GenericClient, key: (i64, i64, i64)) -> Result<V
 async fn events(client: &impl GenericClient, key: (i64, i64, i64)) -> Result<Vec<EventRecord>> {
     let rows = client
         .query(
-            "SELECT e.at, e.kind, l.url, e.machine FROM events e
+            "SELECT e.at, e.kind, l.url, e.machine, e.reason, e.detail FROM events e
              LEFT JOIN links l ON l.campaign = e.campaign AND l.number = e.link
              WHERE e.contact = $2 AND e.campaign = $1 AND e.occurrence = $3 ORDER BY e.at LIMIT 1000",
             &[&key.0, &key.1, &key.2],
@@ -303,6 +303,8 @@ async fn events(client: &impl GenericClient, key: (i64, i64, i64)) -> Result<Vec
                 kind: decode(row.get(1), EventKind::from_code)?.to_string(),
                 link: row.get(2),
                 machine: machine.map(|rule| rule.to_string()),
+                reason: reason(row, 4)?,
+                detail: row.get(5),
             })
         })
         .collect()

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use deadpool_postgres::{GenericClient, Transaction};
 use jiff::Timestamp;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 
 use super::counters::{METRIC_SENT, METRIC_STATE, append_move};
 use super::granting::grant;
+use super::suppressing::suppress_recipients;
 use super::{KEYED, PgStore, by_key, decode, deliveries_table};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Reason, State};
 use crate::store::Result;
@@ -26,6 +27,7 @@ impl PgStore {
         let mut attempts = write_settled(&transaction, &tick.settled, &providers).await?;
         attempts.extend(write_rescheduled(&transaction, &tick.rescheduled, &providers).await?);
         write_attempts(&transaction, &attempts).await?;
+        suppress_recipients(&transaction, &dead_addresses(&tick.settled)).await?;
         if !tick.closed.is_empty() {
             let closed: Vec<i64> = tick.closed.iter().map(|batch| batch.0).collect();
             // Members past the watermark were never handed out, so a batch that has some is not done.
@@ -40,6 +42,13 @@ impl PgStore {
         transaction.commit().await?;
         Ok(granted)
     }
+}
+
+/// Deliveries whose addresses the provider does not know: a mistyped mailbox, a number out of use, a dead token.
+fn dead_addresses(settled: &[Settled]) -> BTreeMap<DeliveryKey, &'static str> {
+    let refused =
+        |one: &&Settled| (one.state, one.reason) == (State::Rejected, Some(Reason::UnknownRecipient));
+    settled.iter().filter(refused).map(|one| (one.delivery, "rejected")).collect()
 }
 
 type Providers = HashMap<String, i16>;
@@ -170,7 +179,8 @@ fn move_statement(campaign: CampaignNo) -> String {
 }
 
 /// The slow path: an outcome that comes after its row moved on, as after a rescue; merged by the state machine.
-/// Returns the rows that it moved.
+/// Where a receipt was faster and said more, the state stays and the attempt alone is written. Returns the rows that it
+/// wrote.
 async fn merge_late(
     transaction: &Transaction<'_>,
     campaign: CampaignNo,
@@ -179,11 +189,15 @@ async fn merge_late(
 ) -> Result<Vec<DeliveryKey>> {
     let table = deliveries_table(campaign);
     let select = format!(
-        "SELECT state, coalesce(reason, 0::smallint) FROM {table}
+        "SELECT state, coalesce(reason, 0::smallint), provider IS NULL FROM {table}
          WHERE campaign = $1 AND contact = $2 AND occurrence = $3 AND batch = $4 FOR UPDATE"
     );
     let update = format!(
         "UPDATE {table} SET state = $4, reason = $5, attempts = $6, provider = $7, provider_ref = $8, updated_at = $9
+         WHERE campaign = $1 AND contact = $2 AND occurrence = $3"
+    );
+    let attempt = format!(
+        "UPDATE {table} SET attempts = $4, provider = $5, provider_ref = $6
          WHERE campaign = $1 AND contact = $2 AND occurrence = $3"
     );
     let mut moved = Vec::new();
@@ -195,7 +209,16 @@ async fn merge_late(
             continue;
         };
         let (state, reason): (i16, i16) = (found.get(0), found.get(1));
-        if !row.state.predecessors().contains(&decode(state, State::from_code)?) {
+        let now = decode(state, State::from_code)?;
+        if row.state == State::Accepted && now.is_sent() && found.get(2) {
+            let account = provider(row.provider.as_deref(), providers);
+            let bound: [&(dyn ToSql + Sync); 6] =
+                [&campaign.0, &key.0, &key.1, &small(row.attempts), &account, &row.provider_ref];
+            transaction.execute(&attempt, &bound).await?;
+            moved.push(row.delivery);
+            continue;
+        }
+        if !row.state.predecessors().contains(&now) {
             continue;
         }
         let next = row.reason.map(Reason::code);

@@ -11,9 +11,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use super::engagement::{Deltas, write_contacts, write_engagement};
+use super::counters::Deltas;
+use super::engagement::{write_contacts, write_engagement};
 use super::{KEYED, PgStore, decode, deliveries_table};
-use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo, State};
+use crate::model::event::MachineRule;
+use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
 use crate::store::tracking::{OutboxRow, Tracking};
 use crate::store::{Error, Result};
 
@@ -31,7 +33,7 @@ impl Tracking for PgStore {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
         transaction.batch_execute(KEYED).await?;
-        let contexts = self.contexts(&transaction, events).await?;
+        let contexts = self.contexts(&transaction, events.iter().map(|event| event.delivery)).await?;
         let known: Vec<&Event> =
             events.iter().filter(|event| contexts.contains_key(&event.delivery)).collect();
         let mut inserted = insert_events(&transaction, &known).await?;
@@ -41,7 +43,11 @@ impl Tracking for PgStore {
         let mut deltas = Deltas::default();
         write_engagement(&transaction, &new, &mut deltas).await?;
         write_contacts(&transaction, &new, &contexts).await?;
-        unsubscribe(&transaction, &new, &contexts).await?;
+        let unsubscribed = new.iter().filter(|event| event.kind == EventKind::Unsubscribed);
+        let unsubscribed = unsubscribed.filter_map(|event| {
+            Some((event.delivery.contact, contexts.get(&event.delivery)?.channel, event.at))
+        });
+        unsubscribe(&transaction, unsubscribed).await?;
         if publish {
             write_outbox(&transaction, &new, &contexts).await?;
         }
@@ -103,14 +109,14 @@ impl Tracking for PgStore {
 
 impl PgStore {
     /// Deliveries that exist; an event about any other is dropped: its token outlived the ledger.
-    async fn contexts(
+    pub(super) async fn contexts(
         &self,
         transaction: &Transaction<'_>,
-        events: &[Event],
+        deliveries: impl Iterator<Item = DeliveryKey>,
     ) -> Result<HashMap<DeliveryKey, Context>> {
         let mut by_table: BTreeMap<String, BTreeSet<DeliveryKey>> = BTreeMap::new();
-        for event in events {
-            by_table.entry(deliveries_table(event.delivery.campaign)).or_default().insert(event.delivery);
+        for delivery in deliveries {
+            by_table.entry(deliveries_table(delivery.campaign)).or_default().insert(delivery);
         }
         let mut contexts = HashMap::new();
         for (table, keys) in by_table {
@@ -156,7 +162,10 @@ fn context(row: &Row) -> Result<Context> {
 }
 
 /// Returns the ids that were not there yet.
-async fn insert_events(transaction: &Transaction<'_>, events: &[&Event]) -> Result<BTreeSet<Uuid>> {
+pub(super) async fn insert_events(
+    transaction: &Transaction<'_>,
+    events: &[&Event],
+) -> Result<BTreeSet<Uuid>> {
     let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
     let campaigns: Vec<i64> = events.iter().map(|event| event.delivery.campaign.0).collect();
     let contacts: Vec<i64> = events.iter().map(|event| event.delivery.contact.0).collect();
@@ -171,31 +180,29 @@ async fn insert_events(transaction: &Transaction<'_>, events: &[&Event]) -> Resu
         events.iter().map(|event| event.reason.map(|reason| reason.code())).collect();
     let ips: Vec<Option<std::net::IpAddr>> = events.iter().map(|event| event.client_ip).collect();
     let agents: Vec<Option<&str>> = events.iter().map(|event| event.user_agent.as_deref()).collect();
+    let details: Vec<Option<&str>> = events.iter().map(|event| event.detail.as_deref()).collect();
     let rows = transaction
         .query(
-            "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent)
+            "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
              SELECT (n.at AT TIME ZONE 'UTC')::date, n.*
              FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::smallint[], $7::smallint[],
-                         $8::smallint[], $9::smallint[], $10::inet[], $11::text[])
-                 AS n (id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent)
+                         $8::smallint[], $9::smallint[], $10::inet[], $11::text[], $12::text[])
+                 AS n (id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
              ORDER BY n.id ON CONFLICT DO NOTHING RETURNING id",
-            &[&ids, &campaigns, &contacts, &occurrences, &at, &kinds, &links, &machines, &reasons, &ips, &agents],
+            &[&ids, &campaigns, &contacts, &occurrences, &at, &kinds, &links, &machines, &reasons, &ips, &agents, &details],
         )
         .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-async fn unsubscribe(
+pub(super) async fn unsubscribe(
     transaction: &Transaction<'_>,
-    events: &[&Event],
-    contexts: &HashMap<DeliveryKey, Context>,
+    who: impl Iterator<Item = (ContactNo, Channel, Timestamp)>,
 ) -> Result<()> {
     let mut rows: BTreeMap<(i64, i16), Timestamp> = BTreeMap::new();
-    for event in events.iter().filter(|event| event.kind == EventKind::Unsubscribed) {
-        if let Some(context) = contexts.get(&event.delivery) {
-            let at = rows.entry((event.delivery.contact.0, context.channel.code())).or_insert(event.at);
-            *at = event.at.max(*at);
-        }
+    for (contact, channel, at) in who {
+        let last = rows.entry((contact.0, channel.code())).or_insert(at);
+        *last = at.max(*last);
     }
     if rows.is_empty() {
         return Ok(());
@@ -214,7 +221,7 @@ async fn unsubscribe(
     Ok(())
 }
 
-async fn write_outbox(
+pub(super) async fn write_outbox(
     transaction: &Transaction<'_>,
     events: &[&Event],
     contexts: &HashMap<DeliveryKey, Context>,
@@ -225,20 +232,51 @@ async fn write_outbox(
         let context = contexts
             .get(&event.delivery)
             .ok_or_else(|| Error::Refused("an event lost its delivery".into()))?;
-        let payload = json!({
-            "id": event.id,
-            "event": event.kind.as_str(),
-            "at": event.at,
-            "channel": context.channel.as_str(),
-            "campaign": context.campaign,
-            "external_id": context.external_id,
-            "link": event.link.and_then(|link| links.get(&(event.delivery.campaign, link))),
-            "machine": event.machine.map(|rule| rule.as_str()),
-            "reason": event.reason.map(|reason| reason.as_str()),
-        });
-        rows.push((format!("{}.{}", context.channel, event.kind), payload));
+        let outgoing = Outgoing {
+            id: event.id,
+            at: event.at,
+            kind: event.kind,
+            channel: context.channel,
+            campaign: Some(&context.campaign),
+            external_id: context.external_id.as_deref(),
+            link: event.link.and_then(|link| links.get(&(event.delivery.campaign, link)).map(String::as_str)),
+            machine: event.machine,
+            reason: event.reason,
+        };
+        rows.push(outgoing.row());
     }
     enqueue(transaction, &rows).await
+}
+
+/// An event as it goes out.
+pub(super) struct Outgoing<'a> {
+    pub(super) id: Uuid,
+    pub(super) at: Timestamp,
+    pub(super) kind: EventKind,
+    pub(super) channel: Channel,
+    pub(super) campaign: Option<&'a str>,
+    pub(super) external_id: Option<&'a str>,
+    pub(super) link: Option<&'a str>,
+    pub(super) machine: Option<MachineRule>,
+    pub(super) reason: Option<Reason>,
+}
+
+impl Outgoing<'_> {
+    /// Its routing key and its payload.
+    pub(super) fn row(&self) -> (String, Value) {
+        let payload = json!({
+            "id": self.id,
+            "event": self.kind.as_str(),
+            "at": self.at,
+            "channel": self.channel.as_str(),
+            "campaign": self.campaign,
+            "external_id": self.external_id,
+            "link": self.link,
+            "machine": self.machine.map(|rule| rule.as_str()),
+            "reason": self.reason.map(|reason| reason.as_str()),
+        });
+        (format!("{}.{}", self.channel, self.kind), payload)
+    }
 }
 
 /// Links as their templates write them: what reports call them, too.

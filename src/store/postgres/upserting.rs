@@ -11,10 +11,7 @@ use super::PgStore;
 use crate::model::Channel;
 use crate::model::contact::{Consent, Contact};
 use crate::store::Result;
-use crate::store::contacts::{ForeignAddress, Upsert};
-
-/// Contacts of one statement, at most.
-const CHUNK: usize = 2_000;
+use crate::store::contacts::{ForeignAddress, Upsert, distinct_prefix};
 
 impl PgStore {
     /// Upserts within a transaction that is open already.
@@ -118,12 +115,6 @@ struct AddressRow {
     address: String,
     hash: Vec<u8>,
     consent: Option<Consent>,
-}
-
-/// How many contacts from the start have different ids, so that one statement meets none of them twice.
-fn distinct_prefix(contacts: &[Contact]) -> usize {
-    let mut seen = HashSet::new();
-    contacts.iter().take(CHUNK).take_while(|contact| seen.insert(contact.external_id.as_str())).count()
 }
 
 /// A contact's row.

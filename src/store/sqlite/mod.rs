@@ -7,14 +7,27 @@
 mod campaigns;
 mod connection;
 mod contacts;
+mod counters;
 mod dispatching;
+mod engagement;
+mod filter;
+mod granting;
 mod jobs;
+mod judging;
+mod leases;
 mod migrate;
+mod numbers;
 mod planning;
 mod readers;
 mod receipts;
+mod recipients;
 mod reports;
+mod standing;
+mod stopping;
+mod ticking;
 mod tracking;
+mod upserting;
+mod values;
 mod writer;
 
 use std::fs::{File, TryLockError};

@@ -1,37 +1,219 @@
-//! Tracking on SQLite.
+//! Events on SQLite: each filed once, then what is new written back in the order of deliveries.
 
-use crate::model::{CampaignNo, DeliveryKey, Event, LinkNo};
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Value, json};
 
-use super::SqliteStore;
+use super::counters::Deltas;
+use super::engagement::{write_contacts, write_engagement};
+use super::values::{At, Json};
+use super::{SqliteStore, decode};
+use crate::model::{CampaignNo, Channel, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
 use crate::store::tracking::{OutboxRow, Tracking};
 use crate::store::{Error, Result};
+
+const DAY: i64 = 86_400_000_000;
+
+/// What an event needs to know about its delivery.
+pub(super) struct Context {
+    pub(super) campaign: String,
+    pub(super) external_id: Option<String>,
+    pub(super) channel: Channel,
+    pub(super) zone: TimeZone,
+}
 
 #[async_trait]
 impl Tracking for SqliteStore {
     async fn record_events(&self, events: &[Event], publish: bool) -> Result<u64> {
-        let _ = (events, publish);
-        Err(Error::Refused("not built".into()))
+        let events = events.to_vec();
+        self.write(move |connection| {
+            let contexts = contexts(connection, &events)?;
+            let mut new = Vec::new();
+            for event in events.iter().filter(|event| contexts.contains_key(&event.delivery)) {
+                if insert_event(connection, event)? {
+                    new.push(event);
+                }
+            }
+            new.sort_by_key(|event| (event.delivery, event.at));
+            let mut deltas = Deltas::default();
+            follow(connection, &new, &contexts, &mut deltas, publish)?;
+            deltas.append(connection)?;
+            Ok(new.len() as u64)
+        })
+        .await
     }
 
     async fn link(&self, campaign: CampaignNo, link: LinkNo) -> Result<Option<String>> {
-        let _ = (campaign, link);
-        Err(Error::Refused("not built".into()))
+        self.read(move |connection| url(connection, campaign, link)).await
     }
 
     async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>> {
-        let _ = (delivery,);
-        Err(Error::Refused("not built".into()))
+        self.read(move |connection| sent_at(connection, delivery)).await
     }
 
     async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>> {
-        let _ = (limit,);
-        Err(Error::Refused("not built".into()))
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT number, routing_key, payload FROM outbox ORDER BY number LIMIT ?1")?;
+            let mut rows = statement.query([limit])?;
+            let mut outbox = Vec::new();
+            while let Some(row) = rows.next()? {
+                let Json(payload) = row.get(2)?;
+                outbox.push(OutboxRow { number: row.get(0)?, routing_key: row.get(1)?, payload });
+            }
+            Ok(outbox)
+        })
+        .await
     }
 
     async fn outbox_done(&self, numbers: &[i64]) -> Result<()> {
-        let _ = (numbers,);
-        Err(Error::Refused("not built".into()))
+        let numbers = numbers.to_vec();
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE number = ?1")?;
+            for number in numbers {
+                statement.execute([number])?;
+            }
+            Ok(())
+        })
+        .await
     }
+}
+
+/// What new events, in the order of their deliveries, mean for everything but their own rows.
+pub(super) fn follow(
+    connection: &Connection,
+    new: &[&Event],
+    contexts: &HashMap<DeliveryKey, Context>,
+    deltas: &mut Deltas,
+    publish: bool,
+) -> Result<()> {
+    write_engagement(connection, new, deltas)?;
+    write_contacts(connection, new, contexts)?;
+    for event in new {
+        let context = contexts
+            .get(&event.delivery)
+            .ok_or_else(|| Error::Refused("an event lost its delivery".into()))?;
+        if event.kind == EventKind::Unsubscribed {
+            unsubscribe(connection, event.delivery.contact.0, context.channel, event.at)?;
+        }
+        if publish {
+            let payload = payload(connection, event, context)?;
+            enqueue(connection, &format!("{}.{}", context.channel, event.kind), &payload)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deliveries that exist; an event about any other is dropped: its token outlived the ledger.
+pub(super) fn contexts(connection: &Connection, events: &[Event]) -> Result<HashMap<DeliveryKey, Context>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT k.id, c.external_id, k.channel, c.timezone
+         FROM deliveries d JOIN campaigns k ON k.number = d.campaign JOIN contacts c ON c.number = d.contact
+         WHERE d.campaign = ?1 AND d.contact = ?2 AND d.occurrence = ?3",
+    )?;
+    let mut contexts = HashMap::new();
+    for event in events {
+        let key = event.delivery;
+        if contexts.contains_key(&key) {
+            continue;
+        }
+        let mut rows = statement.query([key.campaign.0, key.contact.0, key.occurrence])?;
+        let Some(row) = rows.next()? else { continue };
+        let zone = row.get::<_, Option<String>>(3)?.and_then(|name| TimeZone::get(&name).ok());
+        let context = Context {
+            campaign: row.get(0)?,
+            external_id: row.get(1)?,
+            channel: decode(row.get(2)?, Channel::from_code)?,
+            zone: zone.unwrap_or(TimeZone::UTC),
+        };
+        contexts.insert(key, context);
+    }
+    Ok(contexts)
+}
+
+/// Returns whether it was not there yet.
+pub(super) fn insert_event(connection: &Connection, event: &Event) -> Result<bool> {
+    let sql = "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
+    let at = event.at.as_microsecond();
+    let inserted = connection.prepare_cached(sql)?.execute(params![
+        at.div_euclid(DAY),
+        event.id.as_bytes(),
+        event.delivery.campaign.0,
+        event.delivery.contact.0,
+        event.delivery.occurrence,
+        at,
+        event.kind.code(),
+        event.link.map(|link| link.0),
+        event.machine.map(|rule| rule.code()),
+        event.reason.map(Reason::code),
+        event.client_ip.map(|ip| ip.to_string()),
+        event.user_agent,
+    ])?;
+    Ok(inserted > 0)
+}
+
+pub(super) fn unsubscribe(
+    connection: &Connection,
+    contact: i64,
+    channel: Channel,
+    at: Timestamp,
+) -> Result<()> {
+    let sql = "INSERT INTO unsubscribes (contact, channel, at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (contact, channel) DO UPDATE SET at = max(at, excluded.at)";
+    connection.prepare_cached(sql)?.execute(params![contact, channel.code(), at.as_microsecond()])?;
+    Ok(())
+}
+
+/// An event as the broker carries it, its link as the template writes it: what reports call it, too.
+fn payload(connection: &Connection, event: &Event, context: &Context) -> Result<Value> {
+    let link = event.link.map(|link| url(connection, event.delivery.campaign, link)).transpose()?.flatten();
+    Ok(json!({
+        "id": event.id,
+        "event": event.kind.as_str(),
+        "at": event.at,
+        "channel": context.channel.as_str(),
+        "campaign": context.campaign,
+        "external_id": context.external_id,
+        "link": link,
+        "machine": event.machine.map(|rule| rule.as_str()),
+        "reason": event.reason.map(Reason::as_str),
+    }))
+}
+
+/// Appends an outgoing event.
+pub(super) fn enqueue(connection: &Connection, routing_key: &str, payload: &Value) -> Result<()> {
+    let sql = "INSERT INTO outbox (routing_key, payload) VALUES (?1, ?2)";
+    connection.prepare_cached(sql)?.execute(params![routing_key, payload.to_string()])?;
+    Ok(())
+}
+
+fn url(connection: &Connection, campaign: CampaignNo, link: LinkNo) -> Result<Option<String>> {
+    let sql = "SELECT url FROM links WHERE campaign = ?1 AND number = ?2";
+    let key = params![campaign.0, link.0];
+    Ok(connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?)
+}
+
+/// Whoever opens what is still on its way is the gateway that looks before it accepts.
+fn sent_at(connection: &Connection, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>> {
+    let found = connection
+        .prepare_cached(
+            "SELECT state, updated_at, (SELECT count(*) FROM links WHERE campaign = ?1)
+             FROM deliveries WHERE campaign = ?1 AND contact = ?2 AND occurrence = ?3",
+        )?
+        .query_row([delivery.campaign.0, delivery.contact.0, delivery.occurrence], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, u32>(2)?))
+        })
+        .optional()?;
+    let Some((state, At(updated_at), links)) = found else { return Ok(None) };
+    let at = match decode(state, State::from_code)? {
+        State::Planned => Timestamp::now(),
+        state if state.is_sent() || state == State::Unknown => updated_at,
+        _ => return Ok(None),
+    };
+    Ok(Some((at, links as usize)))
 }

@@ -1,5 +1,6 @@
 //! The public routes over a real listener, with a scripted store behind them.
 
+mod hooks;
 mod site;
 
 use jiff::{SignedDuration, Timestamp};

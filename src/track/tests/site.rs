@@ -1,12 +1,13 @@
 //! A tracking site on a real listener: tokens in plain words, and a store that is up, away or hanging on demand.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Request, Response, header};
+use hyper::{Request, Response, StatusCode, header};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -14,8 +15,8 @@ use crate::http::Limits;
 use crate::http::dial::{self, fetch};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Event, LinkNo};
 use crate::track::{
-    ClickClaims, Delivered, Directory, EventIntake, Machines, Observer, Patience, Recorder, Rules, Tokens,
-    Tracker, Unavailable, router,
+    ClickClaims, Delivered, Directory, EventIntake, Hook, HookCall, HookError, HookReply, Machines, Observer,
+    Patience, Recorder, Rules, Tokens, Tracker, Unavailable, router,
 };
 
 pub(super) const LINK: &str = "https://shop.example/spring?a=1&b=%20%E4%B8%8A#top";
@@ -61,6 +62,8 @@ pub(super) struct Store {
     events: watch::Sender<Vec<Event>>,
     refused: watch::Sender<usize>,
     answers: Mutex<Vec<(&'static str, &'static str, u16)>>,
+    /// Calls as their hook saw them.
+    pub(super) calls: Mutex<Vec<HookCall>>,
     pub(super) delivered: Mutex<Option<Delivered>>,
 }
 
@@ -71,6 +74,7 @@ impl Store {
             events: watch::Sender::new(Vec::new()),
             refused: watch::Sender::new(0),
             answers: Mutex::default(),
+            calls: Mutex::default(),
             delivered: Mutex::default(),
         })
     }
@@ -134,6 +138,24 @@ impl Observer for Store {
     }
 }
 
+/// Takes calls whose body is `good`; follows the store's mood.
+#[async_trait]
+impl Hook for Store {
+    async fn take(&self, call: HookCall) -> Result<HookReply, HookError> {
+        let good = call.body == "good";
+        self.calls.lock().unwrap().push(call);
+        if !good {
+            let detail = "The signature is not this account's.".to_owned();
+            return Err(HookError::Refused { status: StatusCode::UNAUTHORIZED, detail });
+        }
+        let mut mood = self.mood.subscribe();
+        match *mood.wait_for(|&mood| mood != Mood::Hangs).await.unwrap() {
+            Mood::Away => Err(HookError::Unavailable),
+            _ => Ok(HookReply { content_type: Some("text/xml"), body: "<ok/>".into() }),
+        }
+    }
+}
+
 pub(super) struct Site {
     pub(super) store: Arc<Store>,
     pub(super) intake: EventIntake,
@@ -157,8 +179,9 @@ impl Site {
             directory: store.clone(),
             intake: intake.clone(),
             observer: store.clone(),
+            hooks: HashMap::from([("relay".to_owned(), store.clone() as Arc<dyn Hook>)]),
             trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
-            patience: Patience { answer: patience, link: patience, unsubscribe: patience },
+            patience: Patience { answer: patience, link: patience, unsubscribe: patience, hook: patience },
         };
         let server = dial::start(router(tracker), Limits::default()).await;
         Self { store, intake, worker: tokio::spawn(worker), server }

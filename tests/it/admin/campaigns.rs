@@ -46,6 +46,7 @@ fn event(delivery: DeliveryKey, kind: EventKind, machine: Option<MachineRule>) -
         link: (kind == EventKind::Clicked).then_some(LinkNo(0)),
         machine,
         reason: None,
+        detail: None,
         client_ip: None,
         user_agent: None,
     }

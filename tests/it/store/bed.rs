@@ -339,6 +339,7 @@ pub(crate) fn event(delivery: DeliveryKey, kind: EventKind) -> Event {
         link: (kind == EventKind::Clicked).then_some(LinkNo(1)),
         machine: None,
         reason: None,
+        detail: None,
         client_ip: Some("192.0.2.1".parse().unwrap()),
         user_agent: Some("test".into()),
     }

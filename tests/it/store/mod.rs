@@ -9,6 +9,7 @@ mod exclusions;
 mod leases;
 mod life;
 mod random;
+mod receipts;
 mod stopping;
 mod ticks;
 
@@ -21,6 +22,12 @@ macro_rules! on_each_store {
             $(#[tokio::test]
             async fn $behaviour() {
                 super::$behaviour(&crate::store::Bed::postgres().await).await;
+            })+
+        }
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $behaviour() {
+                super::$behaviour(&crate::store::Bed::sqlite().await).await;
             })+
         }
     };

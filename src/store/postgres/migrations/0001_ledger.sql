@@ -212,9 +212,9 @@ CREATE TABLE counters (
 CREATE TABLE events (
     day        date NOT NULL,
     id         uuid NOT NULL,
-    campaign   bigint NOT NULL,
+    campaign   bigint,                             -- null: about an address, not a delivery
     contact    bigint NOT NULL,
-    occurrence bigint NOT NULL,
+    occurrence bigint,
     at         timestamptz NOT NULL,
     kind       smallint NOT NULL,
     link       smallint,
@@ -222,6 +222,7 @@ CREATE TABLE events (
     reason     smallint,
     client_ip  inet,
     user_agent text,
+    detail     text,                               -- the provider's words
     PRIMARY KEY (day, id)
 );
 CREATE INDEX events_contact ON events (contact, at);

@@ -43,7 +43,7 @@ CREATE TABLE unsubscribes (
     channel integer NOT NULL,
     at      integer NOT NULL,
     PRIMARY KEY (contact, channel)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE suppressions (
     channel    integer NOT NULL,
@@ -51,7 +51,7 @@ CREATE TABLE suppressions (
     reason     text NOT NULL,
     created_at integer NOT NULL,
     PRIMARY KEY (channel, hash)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE jobs (
     kind         text NOT NULL,
@@ -59,7 +59,7 @@ CREATE TABLE jobs (
     content_hash blob NOT NULL,
     accepted_at  integer NOT NULL,
     PRIMARY KEY (kind, id_hash)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE templates (
     hash   blob PRIMARY KEY,
@@ -106,7 +106,7 @@ CREATE TABLE links (
     number   integer NOT NULL,
     url      text NOT NULL,                      -- as the template writes it
     PRIMARY KEY (campaign, number)
-);
+) WITHOUT ROWID;
 
 -- Lists of an audience, until they are planned.
 CREATE TABLE stage (
@@ -116,7 +116,7 @@ CREATE TABLE stage (
     address     text,
     data        text,
     PRIMARY KEY (campaign, position)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE recipient_data (
     campaign   integer NOT NULL,
@@ -124,7 +124,7 @@ CREATE TABLE recipient_data (
     occurrence integer NOT NULL,
     data       text NOT NULL,
     PRIMARY KEY (campaign, contact, occurrence)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE providers (
     number integer PRIMARY KEY,
@@ -221,9 +221,9 @@ CREATE TABLE counters (
 CREATE TABLE events (
     day        integer NOT NULL,
     id         blob NOT NULL,
-    campaign   integer NOT NULL,
+    campaign   integer,                          -- null: about an address, not a delivery
     contact    integer NOT NULL,
-    occurrence integer NOT NULL,
+    occurrence integer,
     at         integer NOT NULL,
     kind       integer NOT NULL,
     link       integer,
@@ -231,6 +231,7 @@ CREATE TABLE events (
     reason     integer,
     client_ip  text,
     user_agent text,
+    detail     text,                             -- the provider's words
     PRIMARY KEY (day, id)
 );
 CREATE INDEX events_contact ON events (contact, at);

@@ -1,0 +1,100 @@
+//! Providers' calls to the public listener: each account's hook, and the group commit of what the calls bring.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use tracing::warn;
+
+use super::receipts::{GROUP, ReceiptBook};
+use super::tracking::Flushed;
+use crate::batcher::{Batcher, Flusher, Limits, batcher};
+use crate::config::{Config, ProviderConfig, ProviderKind};
+use crate::model::Receipt;
+use crate::provider::{Hook, HookRequest};
+use crate::track::{self, HookCall, HookError, HookReply};
+
+/// The hooks of the accounts that providers call, by the accounts' names.
+///
+/// # Errors
+/// When an account's settings cannot work; the message names the key.
+pub(super) fn hooks(config: &Config) -> Result<HashMap<String, Arc<dyn Hook>>> {
+    let mut hooks = HashMap::new();
+    for settings in config.providers.values() {
+        if let Some(hook) = hook(settings)? {
+            hooks.insert(settings.name.clone(), hook);
+        }
+    }
+    Ok(hooks)
+}
+
+/// No kind of account that is built yet is called.
+fn hook(settings: &ProviderConfig) -> Result<Option<Arc<dyn Hook>>> {
+    match &settings.kind {
+        ProviderKind::Smtp(_) | ProviderKind::Sandbox(_) => Ok(None),
+    }
+}
+
+/// What calls bring, one item a call.
+type Calls = Batcher<Vec<Receipt>, (), Flushed>;
+
+pub(super) type CallFlusher = Flusher<Vec<Receipt>, (), Flushed>;
+
+/// The hooks as the public routes take them, and the writer behind them all.
+pub(super) fn behind_routes(
+    hooks: HashMap<String, Arc<dyn Hook>>,
+) -> (HashMap<String, Arc<dyn track::Hook>>, CallFlusher) {
+    const SIZE: NonZeroUsize = NonZeroUsize::new(64).expect("is not 0");
+    const QUEUE: NonZeroUsize = NonZeroUsize::new(64).expect("is not 0");
+    let (calls, flusher) = batcher(Limits { size: SIZE, age: Duration::ZERO, queue: QUEUE });
+    let adapted = hooks.into_iter().map(|(name, hook)| {
+        let hook: Arc<dyn track::Hook> = Arc::new(AccountHook { hook, calls: calls.clone() });
+        (name, hook)
+    });
+    (adapted.collect(), flusher)
+}
+
+/// Writes the receipts of calls, of several in one transaction, until every hook is gone.
+pub(super) async fn write_calls(flusher: CallFlusher, book: ReceiptBook) {
+    flusher
+        .run(|calls: Vec<Vec<Receipt>>| {
+            let book = book.clone();
+            async move {
+                for group in calls.concat().chunks(GROUP) {
+                    book.write(group).await.map_err(|error| {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "providers are asked to send their receipts again"
+                        );
+                        Flushed
+                    })?;
+                }
+                Ok(vec![(); calls.len()])
+            }
+        })
+        .await;
+}
+
+struct AccountHook {
+    hook: Arc<dyn Hook>,
+    calls: Calls,
+}
+
+#[async_trait]
+impl track::Hook for AccountHook {
+    async fn take(&self, call: HookCall) -> Result<HookReply, HookError> {
+        let HookCall { method, tail, query, headers, body, peer } = call;
+        let request = HookRequest { method, tail, query, headers, body, peer };
+        let answer = self
+            .hook
+            .receive(&request)
+            .map_err(|refusal| HookError::Refused { status: refusal.status, detail: refusal.detail })?;
+        if !answer.receipts.is_empty() {
+            self.calls.submit(answer.receipts).await.map_err(|_| HookError::Unavailable)?;
+        }
+        Ok(HookReply { content_type: answer.content_type, body: answer.body })
+    }
+}
