@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod http;
 pub mod intake;
 pub mod lifecycle;
+pub mod mailbox;
 pub mod model;
 pub mod plan;
 pub mod provider;

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::accept::Acceptor;
 use super::hooks::{behind_routes, hooks, write_calls};
-use super::lanes::{account_limit, channel_limit, lanes};
+use super::lanes::{account_limit, channel_limit, lanes, mailbox};
 use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
@@ -29,6 +29,7 @@ use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
 use crate::plan::{Housekeeper, Planner};
 use crate::provider::Receipts;
+use crate::provider::sandbox::Mailbox;
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
 use crate::store::{CONNECTION_WAIT, Error, Store};
@@ -74,6 +75,8 @@ struct Daemon {
     parts: Parts,
     templates: Arc<ArcSwap<Registry>>,
     keyring: Arc<Keyring>,
+    /// What the sandbox took, for reading.
+    mailbox: Option<Arc<Mailbox>>,
 }
 
 /// Runs until SIGTERM, SIGINT or `stop`, then drains. Tells `started` once the listeners are there; cancels `stop`
@@ -108,6 +111,7 @@ pub async fn run(
         parts: Parts::new(),
         templates: Arc::new(ArcSwap::from_pointee(templates)),
         keyring: Arc::new(Keyring::new(Key::new(0, &secrets.tracking), Vec::new())),
+        mailbox: mailbox(&config),
         config,
         path,
         store,
@@ -210,7 +214,7 @@ impl Daemon {
             writer.await;
             Ok::<(), Error>(())
         });
-        let configs = lanes(&self.config, &receipts)?;
+        let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
         Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
     }
 
@@ -310,7 +314,11 @@ impl Daemon {
     }
 
     fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
-        let api = admin::router(self.store.clone()).merge(intake::http::router(acceptor, self.observers()));
+        let mut api =
+            admin::router(self.store.clone()).merge(intake::http::router(acceptor, self.observers()));
+        if let Some(mailbox) = &self.mailbox {
+            api = api.merge(crate::mailbox::router(mailbox.clone()));
+        }
         let api = on_main_runtime(api.layer(from_fn(refuse_strange_sites)));
         let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(api);
         serve_on_own_thread(listener, router, &self.parts.admin)

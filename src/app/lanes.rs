@@ -8,15 +8,28 @@ use crate::backoff::Schedule;
 use crate::config::{ChannelConfig, Config, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls};
 use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
 use crate::model::Channel;
-use crate::provider::sandbox::Sandbox;
+use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
 use crate::provider::{Provider, Receipts};
 use crate::render::mime::Mailbox;
 
 /// One lane a channel.
-pub(super) fn lanes(config: &Config, receipts: &Receipts) -> Result<Vec<LaneConfig>> {
+pub(super) fn lanes(
+    config: &Config,
+    receipts: &Receipts,
+    mailbox: Option<&Arc<sandbox::Mailbox>>,
+) -> Result<Vec<LaneConfig>> {
     let channels = config.channels.iter();
-    channels.map(|(channel, settings)| lane(config, *channel, settings, receipts)).collect()
+    channels.map(|(channel, settings)| lane(config, *channel, settings, receipts, mailbox)).collect()
+}
+
+/// Where all sandbox accounts leave their messages for reading; `None` without such an account.
+pub(super) fn mailbox(config: &Config) -> Option<Arc<sandbox::Mailbox>> {
+    let keeps = config.providers.values().filter_map(|provider| match &provider.kind {
+        ProviderKind::Sandbox(settings) => Some(settings.keep),
+        ProviderKind::Smtp(_) => None,
+    });
+    keeps.max().map(|keep| Arc::new(sandbox::Mailbox::new(keep)))
 }
 
 fn lane(
@@ -24,10 +37,11 @@ fn lane(
     channel: Channel,
     settings: &ChannelConfig,
     receipts: &Receipts,
+    mailbox: Option<&Arc<sandbox::Mailbox>>,
 ) -> Result<LaneConfig> {
     let accounts = config.providers.values().filter(|provider| provider.carries(channel)).map(|provider| {
         let listed = settings.providers.contains(&provider.name);
-        account(provider, receipts)
+        account(provider, receipts, mailbox)
             .map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
     });
     Ok(LaneConfig {
@@ -48,19 +62,25 @@ pub(super) fn account_limit(settings: &ProviderConfig) -> Limit {
     Limit { rates: settings.rate.clone(), burst: settings.burst }
 }
 
-/// A provider's account; connects to nothing.
+/// A provider's account; connects to nothing. What a sandbox takes stands in `mailbox`.
 ///
 /// # Errors
 /// When its settings cannot work; the message names the key.
-pub fn account(settings: &ProviderConfig, receipts: &Receipts) -> Result<Account> {
+pub fn account(
+    settings: &ProviderConfig,
+    receipts: &Receipts,
+    mailbox: Option<&Arc<sandbox::Mailbox>>,
+) -> Result<Account> {
     let (provider, format): (Arc<dyn Provider>, Format) = match &settings.kind {
         ProviderKind::Smtp(smtp) => {
             let provider =
                 Smtp::new(smtp_config(smtp)).with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Mime(Arc::new(email_sender(&settings.name, smtp)?)))
         }
-        ProviderKind::Sandbox(_) => {
-            (Arc::new(Sandbox::new(&settings.name, receipts.clone())), Format::Content)
+        ProviderKind::Sandbox(behaviour) => {
+            let (receipts, mailbox) = (receipts.clone(), mailbox.cloned());
+            let provider = Sandbox::new(&settings.name, behaviour.clone(), receipts, mailbox);
+            (Arc::new(provider), Format::Content)
         }
     };
     Ok(Account {

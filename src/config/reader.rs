@@ -66,6 +66,20 @@ impl<'f> Table<'f> {
         self.checked(key, number.map_err(|_| format!("must be {wanted}")))
     }
 
+    /// A part of a whole, from 0 to 1.
+    pub(super) fn share(&mut self, key: &'static str) -> Option<f64> {
+        const WANTED: &str = "a number from 0 to 1, as 0.01";
+        let value = self.take(key)?.value;
+        let share = match &value {
+            Value::Decimal(share) => Ok(*share),
+            Value::Integer(number) => number.to_string().parse(),
+            Value::Untyped(text) => text.trim().parse(),
+            other => return self.wrong_type(key, WANTED, other),
+        };
+        let share = share.ok().filter(|share| (0.0..=1.0).contains(share));
+        self.checked(key, share.ok_or_else(|| format!("must be {WANTED}")))
+    }
+
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
         match self.take(key)?.value {
             Value::Flag(flag) => Some(flag),
@@ -243,6 +257,7 @@ impl Value {
         match self {
             Value::Text(_) | Value::Untyped(_) => "text",
             Value::Integer(_) => "a number",
+            Value::Decimal(_) => "a number with a point",
             Value::Flag(_) => "true or false",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",

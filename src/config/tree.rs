@@ -27,6 +27,8 @@ pub(super) enum Value {
     /// Text from the environment: it takes the type that its key wants.
     Untyped(String),
     Integer(i64),
+    /// A number with a point.
+    Decimal(f64),
     Flag(bool),
     List(Vec<Node>),
     Table(Entries),
@@ -102,7 +104,10 @@ impl Reading<'_> {
                 Value::List(items.into_iter().map(|item| self.item(item, path)).collect())
             }
             DeValue::Table(table) => Value::Table(self.table(table, path)),
-            DeValue::Float(_) => Value::Other("a number with a point"),
+            DeValue::Float(number) => match number.as_str().parse() {
+                Ok(number) => Value::Decimal(number),
+                Err(_) => Value::Other("a number beyond all bounds"),
+            },
             DeValue::Datetime(_) => Value::Other("a date or time"),
         }
     }
