@@ -128,6 +128,11 @@ fn beat(connection: &Connection, me: Incarnation) -> Result<Vec<(Incarnation, i6
     Ok(beats)
 }
 
+/// Whether a campaign's lane has a batch that is due.
+pub(super) const WAITING: &str =
+    "SELECT 1 FROM batches WHERE channel = ?1 AND lane = ?2 AND campaign = ?3 AND owner IS NULL AND due_at <= ?4
+         AND size > watermark";
+
 fn campaigns_due(connection: &Connection, channel: Channel) -> Result<Vec<(CampaignNo, Lane)>> {
     let open = connection
         .prepare_cached(
@@ -136,10 +141,7 @@ fn campaigns_due(connection: &Connection, channel: Channel) -> Result<Vec<(Campa
         )?
         .query_map(params![channel.code(), now()], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
-    let mut waiting = connection.prepare_cached(
-        "SELECT 1 FROM batches WHERE channel = ?1 AND lane = ?2 AND campaign = ?3 AND owner IS NULL AND due_at <= ?4
-             AND size > watermark",
-    )?;
+    let mut waiting = connection.prepare_cached(WAITING)?;
     let mut due = Vec::new();
     for lane in Lane::ALL {
         for campaign in &open {

@@ -44,31 +44,7 @@ pub(super) fn grant(
 /// Members as they are now: contact, address, consent and suppression are judged again, in the contract's order. One
 /// statement a member, all of it look-ups by key.
 fn members(connection: &Connection, intent: &Intent) -> Result<Vec<Found>> {
-    let (column, join) = match intent.inline_data {
-        true => (
-            "r.data",
-            "LEFT JOIN recipient_data r ON r.campaign = ?5 AND r.contact = c.number AND r.occurrence = ?3",
-        ),
-        false => ("NULL", ""),
-    };
-    let sql = format!(
-        "SELECT c.external_id, c.locale, c.timezone, c.attributes, {column}, a.address,
-                CASE WHEN c.erased_at IS NOT NULL THEN {erased}
-                     WHEN a.number IS NULL THEN {no_address}
-                     WHEN s.hash IS NOT NULL THEN {suppressed}
-                     WHEN ?6 AND u.contact IS NOT NULL THEN {unsubscribed}
-                     WHEN ?6 AND a.consent_at IS NULL THEN {no_consent} END
-         FROM contacts c
-         LEFT JOIN addresses a ON a.number = ?2 AND a.contact = c.number
-         LEFT JOIN suppressions s ON s.channel = a.channel AND s.hash = a.hash
-         LEFT JOIN unsubscribes u ON u.contact = c.number AND u.channel = ?4
-         {join} WHERE c.number = ?1",
-        erased = Reason::Erased.code(),
-        no_address = Reason::NoAddress.code(),
-        suppressed = Reason::Suppressed.code(),
-        unsubscribed = Reason::Unsubscribed.code(),
-        no_consent = Reason::NoConsent.code(),
-    );
+    let sql = member_sql(intent.inline_data);
     let mut statement = connection.prepare_cached(&sql)?;
     let marketing = intent.purpose == Purpose::Marketing;
     let mut read = |member: &Member| {
@@ -85,6 +61,35 @@ fn members(connection: &Connection, intent: &Intent) -> Result<Vec<Found>> {
         statement.query_row(key, |row| found(*member, row)).optional()?.ok_or_else(missing)
     };
     intent.members.iter().map(&mut read).collect()
+}
+
+/// Binds contact, address, occurrence, channel, campaign and whether it is marketing.
+pub(super) fn member_sql(inline_data: bool) -> String {
+    let (column, join) = match inline_data {
+        true => (
+            "r.data",
+            "LEFT JOIN recipient_data r ON r.campaign = ?5 AND r.contact = c.number AND r.occurrence = ?3",
+        ),
+        false => ("NULL", ""),
+    };
+    format!(
+        "SELECT c.external_id, c.locale, c.timezone, c.attributes, {column}, a.address,
+                CASE WHEN c.erased_at IS NOT NULL THEN {erased}
+                     WHEN a.number IS NULL THEN {no_address}
+                     WHEN s.hash IS NOT NULL THEN {suppressed}
+                     WHEN ?6 AND u.contact IS NOT NULL THEN {unsubscribed}
+                     WHEN ?6 AND a.consent_at IS NULL THEN {no_consent} END
+         FROM contacts c
+         LEFT JOIN addresses a ON a.number = ?2 AND a.contact = c.number
+         LEFT JOIN suppressions s ON s.channel = a.channel AND s.hash = a.hash
+         LEFT JOIN unsubscribes u ON u.contact = c.number AND u.channel = ?4
+         {join} WHERE c.number = ?1",
+        erased = Reason::Erased.code(),
+        no_address = Reason::NoAddress.code(),
+        suppressed = Reason::Suppressed.code(),
+        unsubscribed = Reason::Unsubscribed.code(),
+        no_consent = Reason::NoConsent.code(),
+    )
 }
 
 fn found(member: Member, row: &Row<'_>) -> rusqlite::Result<Found> {

@@ -17,6 +17,12 @@ const RESCUED_AT_ONCE: u32 = 64;
 /// Messages that are taken up at once.
 const TAKEN_UP: u32 = 500;
 
+/// Batches of a campaign's lane that are due, the oldest first.
+pub(super) const FREE: &str = "SELECT number FROM batches
+     WHERE channel = (SELECT k.channel FROM campaigns k WHERE k.number = ?1) AND lane = ?2 AND campaign = ?1
+       AND owner IS NULL AND due_at <= ?3 AND size > watermark
+     ORDER BY due_at LIMIT ?4";
+
 impl SqliteStore {
     pub(super) async fn take_leases(
         &self,
@@ -26,12 +32,7 @@ impl SqliteStore {
     ) -> Result<Vec<Lease>> {
         let streams = streams.to_vec();
         let take = move |connection: &Connection| {
-            let mut free = connection.prepare_cached(
-                "SELECT number FROM batches
-                 WHERE channel = (SELECT k.channel FROM campaigns k WHERE k.number = ?1) AND lane = ?2 AND campaign = ?1
-                   AND owner IS NULL AND due_at <= ?3 AND size > watermark
-                 ORDER BY due_at LIMIT ?4",
-            )?;
+            let mut free = connection.prepare_cached(FREE)?;
             let mut leases = Vec::new();
             for (campaign, lane) in streams {
                 let due = params![campaign.0, lane.code(), now(), each];
@@ -133,8 +134,7 @@ fn free_batch(connection: &Connection, owner: Incarnation, batch: i64) -> Result
         .optional()?;
     let Some((campaign, watermark, size, contacts, occurrences)) = found else { return Ok(None) };
     let (watermark, size): (u32, u32) = (watermark, size);
-    let doubtful =
-        numbers::decode(&contacts)?.into_iter().zip(numbers::decode(&occurrences)?).take(watermark as usize);
+    let doubtful = numbers::pairs(&contacts, &occurrences)?.take(watermark as usize);
     let unknown = mark_unknown(connection, CampaignNo(campaign), batch, doubtful)?;
     if watermark < size {
         let sql = "UPDATE batches SET owner = NULL, epoch = epoch + 1 WHERE number = ?1";

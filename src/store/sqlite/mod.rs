@@ -16,14 +16,18 @@ mod jobs;
 mod judging;
 mod leases;
 mod migrate;
+mod moving;
 mod numbers;
 mod planning;
+#[cfg(test)]
+mod plans;
 mod readers;
 mod receipts;
 mod recipients;
 mod reports;
 mod standing;
 mod stopping;
+mod suppressing;
 mod ticking;
 mod tracking;
 mod upserting;

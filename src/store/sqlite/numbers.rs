@@ -1,5 +1,7 @@
 //! Lists of numbers as the file holds them: little-endian 64-bit integers in a row.
 
+use rusqlite::Row;
+
 use crate::store::{Error, Result};
 
 const WIDTH: usize = size_of::<i64>();
@@ -16,6 +18,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<i64>> {
         return Err(Error::Refused(format!("a list of numbers has {} bytes", bytes.len()).into()));
     }
     Ok(numbers.iter().map(|number| i64::from_le_bytes(*number)).collect())
+}
+
+/// Two lists side by side.
+pub(super) fn pairs(first: &[u8], second: &[u8]) -> Result<impl Iterator<Item = (i64, i64)>> {
+    Ok(decode(first)?.into_iter().zip(decode(second)?))
+}
+
+/// Whether a pair stands side by side in the lists of two columns, the first one at `at`; either may be null.
+pub(super) fn hold(row: &Row<'_>, at: usize, pair: (i64, i64)) -> Result<bool> {
+    let lists: (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(at)?, row.get(at + 1)?);
+    let (Some(first), Some(second)) = lists else { return Ok(false) };
+    Ok(pairs(&first, &second)?.any(|one| one == pair))
 }
 
 #[cfg(test)]

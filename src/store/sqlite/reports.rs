@@ -157,18 +157,13 @@ fn sending(connection: &Connection, campaign: &str) -> Result<i64> {
     let mut sending = 0;
     while let Some(row) = rows.next()? {
         let (batch, campaign): (i64, i64) = (row.get(0)?, row.get(1)?);
-        for (contact, occurrence) in pairs(row, 2)? {
+        let (contacts, occurrences): (Vec<u8>, Vec<u8>) = (row.get(2)?, row.get(3)?);
+        for (contact, occurrence) in numbers::pairs(&contacts, &occurrences)? {
             let planned = State::Planned.code();
             sending += i64::from(open.exists(params![campaign, contact, occurrence, batch, planned])?);
         }
     }
     Ok(sending)
-}
-
-/// Contacts and occurrences from two columns with lists of numbers, the first one at `at`.
-fn pairs(row: &Row<'_>, at: usize) -> Result<impl Iterator<Item = (i64, i64)>> {
-    let list = |at: usize| numbers::decode(&row.get::<_, Vec<u8>>(at)?);
-    Ok(list(at)?.into_iter().zip(list(at + 1)?))
 }
 
 fn links(connection: &Connection, campaign: &str) -> Result<Vec<LinkCount>> {
@@ -257,8 +252,7 @@ fn deliveries(connection: &Connection, campaign: i64, query: &DeliveryQuery) -> 
 
 fn delivery(row: &Row<'_>) -> Result<DeliveryRecord> {
     let cursor = (row.get(8)?, row.get(1)?);
-    let leased = row.get_ref(9)? != rusqlite::types::ValueRef::Null;
-    let on_its_way = leased && pairs(row, 9)?.any(|member| member == cursor);
+    let on_its_way = numbers::hold(row, 9, cursor)?;
     Ok(DeliveryRecord {
         external_id: row.get(0)?,
         occurrence: row.get(1)?,
@@ -328,9 +322,9 @@ fn attempts(connection: &Connection, key: [i64; 3]) -> Result<Vec<AttemptRecord>
 
 fn events(connection: &Connection, key: [i64; 3]) -> Result<Vec<EventRecord>> {
     let mut statement = connection.prepare_cached(
-        "SELECT e.at, e.kind, l.url, e.machine FROM events e
+        "SELECT e.at, e.kind, l.url, e.machine, e.reason, e.detail FROM events e
          LEFT JOIN links l ON l.campaign = e.campaign AND l.number = e.link
-         WHERE e.contact = ?2 AND e.campaign = ?1 AND e.occurrence = ?3 ORDER BY e.at LIMIT 1000",
+         WHERE e.contact = ?2 AND e.campaign = ?1 AND e.occurrence = ?3 ORDER BY e.at, e.id LIMIT 1000",
     )?;
     let mut rows = statement.query(key)?;
     let mut events = Vec::new();
@@ -341,6 +335,8 @@ fn events(connection: &Connection, key: [i64; 3]) -> Result<Vec<EventRecord>> {
             kind: decode(row.get(1)?, EventKind::from_code)?.to_string(),
             link: row.get(2)?,
             machine: machine.transpose()?.map(|rule| rule.to_string()),
+            reason: reason(row, 4)?,
+            detail: row.get(5)?,
         });
     }
     Ok(events)

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::counters::Deltas;
 use super::granting::{grant, read};
+use super::suppressing::suppress_recipient;
 use super::values::{At, Json};
 use super::{SqliteStore, decode, now, numbers};
 use crate::model::{DeliveryKey, Reason, State};
@@ -16,7 +17,7 @@ use crate::store::jobs::Incarnation;
 use crate::store::planning::BATCH_SIZE;
 
 /// The fast path: a row that is still planned in its batch.
-const MOVE_PLANNED: &str =
+pub(super) const MOVE_PLANNED: &str =
     "UPDATE deliveries SET state = ?1, reason = ?2, attempts = ?3, provider = ?4, provider_ref = ?5, updated_at = ?6
      WHERE campaign = ?7 AND contact = ?8 AND occurrence = ?9 AND state = ?10 AND batch = ?11";
 
@@ -78,6 +79,10 @@ impl<'a> Step<'a> {
         let mut fast = self.connection.prepare_cached(MOVE_PLANNED)?;
         for one in settled {
             let provider = self.provider(one.provider.as_ref())?;
+            // A mistyped mailbox, a number out of use, a dead token.
+            if (one.state, one.reason) == (State::Rejected, Some(Reason::UnknownRecipient)) {
+                suppress_recipient(self.connection, one.delivery, "rejected")?;
+            }
             let moved = fast.execute(params![
                 one.state.code(),
                 one.reason.map(Reason::code),
@@ -112,21 +117,26 @@ impl<'a> Step<'a> {
     }
 
     /// The slow path: an outcome that comes after its row moved on, as after a rescue; merged by the state machine.
-    /// Returns whether it moved the row.
+    /// Where a receipt was faster and said more, the state stays and the attempt alone is written. Returns whether it
+    /// wrote the row.
     fn merge_late(&mut self, one: &Settled, provider: Option<i64>) -> Result<bool> {
         let key = one.delivery;
-        let select = "SELECT state, reason FROM deliveries
+        let select = "SELECT state, reason, provider IS NULL FROM deliveries
              WHERE campaign = ?1 AND contact = ?2 AND occurrence = ?3 AND batch = ?4";
         let found = self
             .connection
             .prepare_cached(select)?
             .query_row([key.campaign.0, key.contact.0, key.occurrence, one.batch.0], |row| {
-                Ok((row.get(0)?, row.get(1)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })
             .optional()?;
-        let Some((state, reason)) = found else { return Ok(false) };
+        let Some((state, reason, unheard)) = found else { return Ok(false) };
         let reason = Option::map(reason, |code| decode(code, Reason::from_code)).transpose()?;
         let from = (decode(state, State::from_code)?, reason);
+        if one.state == State::Accepted && from.0.is_sent() && unheard {
+            self.write_attempt(one, provider)?;
+            return Ok(true);
+        }
         if !one.state.predecessors().contains(&from.0) {
             return Ok(false);
         }
@@ -145,6 +155,20 @@ impl<'a> Step<'a> {
         ])?;
         self.count(one, from);
         Ok(true)
+    }
+
+    fn write_attempt(&self, one: &Settled, provider: Option<i64>) -> Result<()> {
+        let sql = "UPDATE deliveries SET attempts = ?1, provider = ?2, provider_ref = ?3
+             WHERE campaign = ?4 AND contact = ?5 AND occurrence = ?6";
+        self.connection.prepare_cached(sql)?.execute(params![
+            one.attempts,
+            provider,
+            one.provider_ref,
+            one.delivery.campaign.0,
+            one.delivery.contact.0,
+            one.delivery.occurrence,
+        ])?;
+        Ok(())
     }
 
     fn count(&mut self, one: &Settled, from: (State, Option<Reason>)) {

@@ -7,15 +7,18 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::counters::Deltas;
 use super::engagement::{write_contacts, write_engagement};
 use super::values::{At, Json};
 use super::{SqliteStore, decode};
-use crate::model::{CampaignNo, Channel, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
+use crate::model::event::MachineRule;
+use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
 use crate::store::tracking::{OutboxRow, Tracking};
 use crate::store::{Error, Result};
 
+/// In microseconds.
 const DAY: i64 = 86_400_000_000;
 
 /// What an event needs to know about its delivery.
@@ -31,7 +34,7 @@ impl Tracking for SqliteStore {
     async fn record_events(&self, events: &[Event], publish: bool) -> Result<u64> {
         let events = events.to_vec();
         self.write(move |connection| {
-            let contexts = contexts(connection, &events)?;
+            let contexts = contexts(connection, events.iter().map(|event| event.delivery))?;
             let mut new = Vec::new();
             for event in events.iter().filter(|event| contexts.contains_key(&event.delivery)) {
                 if insert_event(connection, event)? {
@@ -40,7 +43,19 @@ impl Tracking for SqliteStore {
             }
             new.sort_by_key(|event| (event.delivery, event.at));
             let mut deltas = Deltas::default();
-            follow(connection, &new, &contexts, &mut deltas, publish)?;
+            write_engagement(connection, &new, &mut deltas)?;
+            write_contacts(connection, &new, &contexts)?;
+            for event in &new {
+                let context = contexts
+                    .get(&event.delivery)
+                    .ok_or_else(|| Error::Refused("an event lost its delivery".into()))?;
+                if event.kind == EventKind::Unsubscribed {
+                    unsubscribe(connection, event.delivery.contact, context.channel, event.at)?;
+                }
+                if publish {
+                    publish_event(connection, event, context)?;
+                }
+            }
             deltas.append(connection)?;
             Ok(new.len() as u64)
         })
@@ -83,41 +98,18 @@ impl Tracking for SqliteStore {
     }
 }
 
-/// What new events, in the order of their deliveries, mean for everything but their own rows.
-pub(super) fn follow(
-    connection: &Connection,
-    new: &[&Event],
-    contexts: &HashMap<DeliveryKey, Context>,
-    deltas: &mut Deltas,
-    publish: bool,
-) -> Result<()> {
-    write_engagement(connection, new, deltas)?;
-    write_contacts(connection, new, contexts)?;
-    for event in new {
-        let context = contexts
-            .get(&event.delivery)
-            .ok_or_else(|| Error::Refused("an event lost its delivery".into()))?;
-        if event.kind == EventKind::Unsubscribed {
-            unsubscribe(connection, event.delivery.contact.0, context.channel, event.at)?;
-        }
-        if publish {
-            let payload = payload(connection, event, context)?;
-            enqueue(connection, &format!("{}.{}", context.channel, event.kind), &payload)?;
-        }
-    }
-    Ok(())
-}
+pub(super) const CONTEXT: &str = "SELECT k.id, c.external_id, k.channel, c.timezone
+     FROM deliveries d JOIN campaigns k ON k.number = d.campaign JOIN contacts c ON c.number = d.contact
+     WHERE d.campaign = ?1 AND d.contact = ?2 AND d.occurrence = ?3";
 
 /// Deliveries that exist; an event about any other is dropped: its token outlived the ledger.
-pub(super) fn contexts(connection: &Connection, events: &[Event]) -> Result<HashMap<DeliveryKey, Context>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT k.id, c.external_id, k.channel, c.timezone
-         FROM deliveries d JOIN campaigns k ON k.number = d.campaign JOIN contacts c ON c.number = d.contact
-         WHERE d.campaign = ?1 AND d.contact = ?2 AND d.occurrence = ?3",
-    )?;
+pub(super) fn contexts(
+    connection: &Connection,
+    deliveries: impl Iterator<Item = DeliveryKey>,
+) -> Result<HashMap<DeliveryKey, Context>> {
+    let mut statement = connection.prepare_cached(CONTEXT)?;
     let mut contexts = HashMap::new();
-    for event in events {
-        let key = event.delivery;
+    for key in deliveries {
         if contexts.contains_key(&key) {
             continue;
         }
@@ -135,60 +127,96 @@ pub(super) fn contexts(connection: &Connection, events: &[Event]) -> Result<Hash
     Ok(contexts)
 }
 
+/// Days since 1970, as the key of events has them.
+pub(super) fn day_of(at: Timestamp) -> i64 {
+    at.as_microsecond().div_euclid(DAY)
+}
+
 /// Returns whether it was not there yet.
 pub(super) fn insert_event(connection: &Connection, event: &Event) -> Result<bool> {
-    let sql = "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
-    let at = event.at.as_microsecond();
+    let sql = "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING";
     let inserted = connection.prepare_cached(sql)?.execute(params![
-        at.div_euclid(DAY),
+        day_of(event.at),
         event.id.as_bytes(),
         event.delivery.campaign.0,
         event.delivery.contact.0,
         event.delivery.occurrence,
-        at,
+        At(event.at),
         event.kind.code(),
         event.link.map(|link| link.0),
         event.machine.map(|rule| rule.code()),
         event.reason.map(Reason::code),
         event.client_ip.map(|ip| ip.to_string()),
         event.user_agent,
+        event.detail,
     ])?;
     Ok(inserted > 0)
 }
 
 pub(super) fn unsubscribe(
     connection: &Connection,
-    contact: i64,
+    contact: ContactNo,
     channel: Channel,
     at: Timestamp,
 ) -> Result<()> {
     let sql = "INSERT INTO unsubscribes (contact, channel, at) VALUES (?1, ?2, ?3)
          ON CONFLICT (contact, channel) DO UPDATE SET at = max(at, excluded.at)";
-    connection.prepare_cached(sql)?.execute(params![contact, channel.code(), at.as_microsecond()])?;
+    connection.prepare_cached(sql)?.execute(params![contact.0, channel.code(), At(at)])?;
     Ok(())
 }
 
-/// An event as the broker carries it, its link as the template writes it: what reports call it, too.
-fn payload(connection: &Connection, event: &Event, context: &Context) -> Result<Value> {
+/// Appends an event to what goes out, its link as the template writes it: what reports call it, too.
+pub(super) fn publish_event(connection: &Connection, event: &Event, context: &Context) -> Result<()> {
     let link = event.link.map(|link| url(connection, event.delivery.campaign, link)).transpose()?.flatten();
-    Ok(json!({
-        "id": event.id,
-        "event": event.kind.as_str(),
-        "at": event.at,
-        "channel": context.channel.as_str(),
-        "campaign": context.campaign,
-        "external_id": context.external_id,
-        "link": link,
-        "machine": event.machine.map(|rule| rule.as_str()),
-        "reason": event.reason.map(Reason::as_str),
-    }))
+    let outgoing = Outgoing {
+        id: event.id,
+        at: event.at,
+        kind: event.kind,
+        channel: context.channel,
+        campaign: Some(&context.campaign),
+        external_id: context.external_id.as_deref(),
+        link: link.as_deref(),
+        machine: event.machine,
+        reason: event.reason,
+    };
+    outgoing.publish(connection)
 }
 
-/// Appends an outgoing event.
+/// An event as it goes out.
+pub(super) struct Outgoing<'a> {
+    pub(super) id: Uuid,
+    pub(super) at: Timestamp,
+    pub(super) kind: EventKind,
+    pub(super) channel: Channel,
+    pub(super) campaign: Option<&'a str>,
+    pub(super) external_id: Option<&'a str>,
+    pub(super) link: Option<&'a str>,
+    pub(super) machine: Option<MachineRule>,
+    pub(super) reason: Option<Reason>,
+}
+
+impl Outgoing<'_> {
+    pub(super) fn publish(&self, connection: &Connection) -> Result<()> {
+        let payload = json!({
+            "id": self.id,
+            "event": self.kind.as_str(),
+            "at": self.at,
+            "channel": self.channel.as_str(),
+            "campaign": self.campaign,
+            "external_id": self.external_id,
+            "link": self.link,
+            "machine": self.machine.map(|rule| rule.as_str()),
+            "reason": self.reason.map(Reason::as_str),
+        });
+        enqueue(connection, &format!("{}.{}", self.channel, self.kind), &payload)
+    }
+}
+
+/// Appends what goes out under a routing key.
 pub(super) fn enqueue(connection: &Connection, routing_key: &str, payload: &Value) -> Result<()> {
     let sql = "INSERT INTO outbox (routing_key, payload) VALUES (?1, ?2)";
-    connection.prepare_cached(sql)?.execute(params![routing_key, payload.to_string()])?;
+    connection.prepare_cached(sql)?.execute(params![routing_key, Json(payload)])?;
     Ok(())
 }
 

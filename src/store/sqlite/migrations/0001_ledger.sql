@@ -33,7 +33,7 @@ CREATE TABLE addresses (
     app            text NOT NULL DEFAULT '',
     address        text NOT NULL,
     hash           blob NOT NULL,                -- keyed; what suppressions remember
-    UNIQUE (channel, app, address)
+    UNIQUE (channel, address, app)
 );
 CREATE INDEX addresses_contact ON addresses (contact, channel);
 
