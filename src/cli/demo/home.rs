@@ -131,6 +131,9 @@ retry = ["1s", "2s", "4s"]
 [providers.sandbox]
 kind = "sandbox"
 seed = {seed}
+receipt_delay = "500ms"
+bounced = 0.02
+hard = 0.01
 "#
     )
 }

@@ -15,8 +15,9 @@ pub(super) struct Letter {
     pub(super) id: u64,
     pub(super) channel: Channel,
     pub(super) content: serde_json::Value,
-    #[serde(default)]
     pub(super) unsubscribe_url: Option<String>,
+    /// What the provider says of it later; one that bounced is in nobody's hands.
+    receipts: Vec<String>,
 }
 
 /// One request to the public listener.
@@ -63,6 +64,9 @@ fn habits(channel: Channel) -> Habits {
 
 /// What becomes of `letter`, whose links lead to us where they begin with `public_url`.
 pub(super) fn visits(letter: &Letter, public_url: &str, seed: u64) -> Vec<Visit> {
+    if letter.receipts.iter().any(|receipt| receipt == "bounced") {
+        return Vec::new();
+    }
     let paths = Paths::of(letter, public_url);
     let mut rng = Rng::with_seed(seed ^ letter.id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut visits = machines(letter.channel, &paths, &mut rng);
@@ -184,7 +188,7 @@ mod tests {
                                  <a href=\"https://shop.example/c/x\">3</a><img src=\"{US}/o/Pix.gif\">"),
                 "text": format!("See {US}/c/One. Leave: {US}/u/Gone"),
             },
-            "unsubscribe_url": format!("{US}/u/Gone"), "outcome": "accepted",
+            "unsubscribe_url": format!("{US}/u/Gone"), "outcome": "accepted", "receipts": ["delivered"],
         }))
         .unwrap()
     }
@@ -196,6 +200,12 @@ mod tests {
         assert_eq!(paths.links, ["/c/One", "/c/T-w_o"]);
         assert_eq!(paths.unsubscribe.as_deref(), Some("/u/Gone"));
         assert_eq!(Paths::of(&letter(1), "http://127.0.0.1:9"), Paths::default());
+    }
+
+    #[test]
+    fn nobody_reads_what_bounced() {
+        let bounced = |id| Letter { receipts: vec!["bounced".to_owned()], ..letter(id) };
+        assert!((0..100).all(|id| visits(&bounced(id), US, 1).is_empty()));
     }
 
     #[test]
