@@ -244,6 +244,38 @@ fn ports_follow_tls() {
 }
 
 #[test]
+fn a_sandbox_behaves_as_told() {
+    let sandbox = |keys: &str| format!("{LEAST}[providers.play]\nkind = \"sandbox\"\n{keys}");
+    let settings = |keys: &str| match parse(&sandbox(keys)).providers.remove("play").unwrap().kind {
+        ProviderKind::Sandbox(settings) => settings,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(format!("{:?}", settings("")), format!("{:?}", SandboxSettings::default()));
+    let told =
+        settings("latency = \"1s\"\nsoft = 0.25\nhard = 1\ncapacity = 500\nkeep = 0\nreceipts = false\n");
+    assert_eq!((told.soft, told.hard, told.keep, told.receipts), (0.25, 1.0, 0, false));
+    assert_eq!((told.latency_p99.as_secs(), told.capacity.unwrap().get()), (5, 500));
+    assert_eq!(
+        problems(&sandbox(
+            "soft = 1.5\nhard = \"much\"\nbounced = -0.1\nkeep = 20000\nlatency = \"1s\"\nlatency_p99 = \"1ms\"\n"
+        )),
+        "config.toml:5: providers.play.soft: must be a number from 0 to 1, as 0.01
+config.toml:6: providers.play.hard: must be a number from 0 to 1, as 0.01, not text
+config.toml:7: providers.play.bounced: must be a number from 0 to 1, as 0.01
+config.toml:8: providers.play.keep: at most 10000: they are held in memory
+config.toml:10: providers.play.latency_p99: is below `latency`, which half of the calls exceed"
+    );
+    let together = problems(&sandbox("soft = 0.6\nno_answer = 0.6\n"));
+    assert!(together.starts_with("config.toml:5: providers.play.soft: and `no_answer`"), "{together}");
+    let variable = [("CAMPAIGND__PROVIDERS__PLAY__SOFT", "0.5")];
+    let ProviderKind::Sandbox(told) = &parse_with(&sandbox(""), variable).unwrap().providers["play"].kind
+    else {
+        panic!()
+    };
+    assert_eq!(told.soft, 0.5);
+}
+
+#[test]
 fn a_public_address_needs_a_url_to_link_to() {
     let public = |more: &str| format!("{LEAST}[http]\npublic = \"0.0.0.0:80\"\n{more}");
     assert!(problems(&public("")).starts_with("config.toml:3: http.public_url: missing; "));

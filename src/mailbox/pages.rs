@@ -210,7 +210,7 @@ mod tests {
         #[test]
         fn stretches_are_the_text(text in "(\\PC{0,9}|https?://|[.\"< ]){0,9}") {
             let parts = stretches(&text);
-            prop_assert_eq!(parts.iter().map(|part| part.text).collect::<String>(), text);
+            prop_assert_eq!(&parts.iter().map(|part| part.text).collect::<String>(), &text);
             let web = |text: &str| text.starts_with("https://") || text.starts_with("http://");
             prop_assert!(parts.iter().all(|part| !part.link || web(part.text)));
         }

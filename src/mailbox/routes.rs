@@ -107,7 +107,10 @@ async fn messages(
     query: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<json::Messages>, Problem> {
     let Query(asked) = query.map_err(|rejection| bad_request(&rejection.body_text()))?;
-    let limit = asked.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let limit = asked.limit.unwrap_or(LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(bad_request(&format!("`limit` is {limit}; give 1 to {MAX_LIMIT}")));
+    }
     let kept = mailbox.after(channel(&asked.channel)?, asked.after, limit);
     Ok(Json(json::Messages::new(&kept, asked.after)))
 }

@@ -260,6 +260,8 @@ async fn what_cannot_be_answered_is_a_problem() {
         ("/sandbox?channel=fax", StatusCode::BAD_REQUEST),
         ("/sandbox?chanel=sms", StatusCode::BAD_REQUEST),
         ("/sandbox/messages?after=x", StatusCode::BAD_REQUEST),
+        ("/sandbox/messages?limit=0", StatusCode::BAD_REQUEST),
+        ("/sandbox/messages?limit=1001", StatusCode::BAD_REQUEST),
         ("/sandbox/messages?channel=fax", StatusCode::BAD_REQUEST),
     ] {
         let answer = site.get(path).await;
