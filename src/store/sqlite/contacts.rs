@@ -235,7 +235,7 @@ fn erase(connection: &Connection, external_id: &str, hash: &[u8]) -> Result<bool
     for statement in [
         "DELETE FROM addresses WHERE contact = ?1",
         "DELETE FROM recipient_data WHERE campaign IN (SELECT number FROM campaigns) AND contact = ?1",
-        "UPDATE events SET client_ip = NULL, user_agent = NULL WHERE contact = ?1",
+        "UPDATE events SET client_ip = NULL, user_agent = NULL, detail = NULL WHERE contact = ?1",
         "UPDATE contact_engagement SET hours = x'' WHERE contact = ?1",
         "UPDATE attempts SET detail = '' WHERE campaign IN (SELECT number FROM campaigns) AND contact = ?1",
     ] {

@@ -189,3 +189,23 @@ fn backlog(connection: &Connection) -> Result<Vec<Backlog>> {
     }
     Ok(backlog)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Admin;
+
+    #[tokio::test]
+    async fn a_file_has_one_daemon_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || SqliteStore::open(&folder.path().join("campaignd.db")).unwrap();
+        let (first, second) = (open(), open());
+        first.migrate().await.unwrap();
+        first.join("one").await.unwrap();
+        let refused = second.join("two").await.unwrap_err();
+        assert!(!refused.is_transient());
+        second.backlog().await.unwrap();
+        drop(first);
+        second.join("two").await.unwrap();
+    }
+}

@@ -245,3 +245,15 @@ fn sent_at(connection: &Connection, delivery: DeliveryKey) -> Result<Option<(Tim
     };
     Ok(Some((at, links as usize)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_begins_at_midnight() {
+        let day = |text: &str| day_of(text.parse().unwrap());
+        assert_eq!((day("1970-01-01T00:00:00Z"), day("1969-12-31T23:59:59Z")), (0, -1));
+        assert_eq!(day("2026-11-21T00:00:00Z") - day("2026-11-20T23:59:59.999999Z"), 1);
+    }
+}
