@@ -82,7 +82,10 @@ pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: R
     loop {
         tokio::select! {
             biased;
-            n = waiting.recv_many(&mut group, GROUP) => if n == 0 { return },
+            n = waiting.recv_many(&mut group, GROUP) => if n == 0 {
+                // The lanes, which held the senders, drain before this part is asked to end.
+                return part.asked().await;
+            },
             () = part.asked() => return,
         }
         let _activity = part.activity(format!("{} receipts", group.len()));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 
@@ -108,7 +108,7 @@ pub(super) fn tables(reports: &[&Report]) -> String {
 
 fn funnel(reports: &[&Report]) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
+    table.load_style(UTF8_BORDERS_ONLY).set_header([
         "campaign",
         "channel",
         "targeted",
@@ -143,7 +143,7 @@ fn reasons(reports: &[&Report]) -> String {
         reports.iter().flat_map(|report| report.reasons.iter().map(|row| (row.state, row.reason))).collect();
     let mut table = Table::new();
     let campaigns = reports.iter().map(|report| report.campaign.clone());
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_BORDERS_ONLY);
     table.set_header(["state".to_owned(), "reason".to_owned()].into_iter().chain(campaigns));
     for (state, reason) in all {
         let counts = reports.iter().map(|report| {
