@@ -15,15 +15,14 @@ use tracing::{error, info, warn};
 use super::accept::Acceptor;
 use super::hooks::{behind_routes, hooks, write_calls};
 use super::lanes::{account_limit, channel_limit, lanes, mailbox};
-use super::listeners::{bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
+use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
-use super::open_store;
 use super::outbox::StoreOutbox;
 use super::receipts::{ReceiptBook, write_receipts};
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
-use crate::config::{self, Config, ProviderKind};
+use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
@@ -81,20 +80,27 @@ struct Daemon {
     mailbox: Option<Arc<Mailbox>>,
 }
 
-/// Runs until SIGTERM or SIGINT, then drains.
+/// Runs until SIGTERM, SIGINT or `stop`, then drains. Tells `started` once the listeners are there; cancels `stop`
+/// when the drain begins, whoever asked for it. `path` is where SIGHUP reads the configuration again.
 ///
 /// # Errors
 /// When a part cannot be started, dies, or does not drain in time.
-pub async fn run(config: Config, path: PathBuf) -> Result<()> {
+pub async fn run(
+    config: Config,
+    path: PathBuf,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+    started: impl FnOnce(Listening) + Send,
+) -> Result<()> {
     let mut signals = Signals::install().context("signals")?;
     let templates = load_templates(&config)?;
-    let store = open_store(&config)?;
     tokio::select! {
         ready = prepare(&*store) => ready?,
         signal = signals.next() => match signal {
             Signal::Stop => return Ok(()),
             Signal::Reload => bail!("a reload came before the store answered"),
         },
+        () = stop.cancelled() => return Ok(()),
     }
     let secrets = store.secrets().await.context("the store's secrets")?;
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -112,7 +118,7 @@ pub async fn run(config: Config, path: PathBuf) -> Result<()> {
         store,
         me,
     };
-    daemon.serve(signals).await
+    daemon.serve(signals, stop, started).await
 }
 
 /// Waits for the store, and brings an older schema up to date.
@@ -141,9 +147,16 @@ fn load_templates(config: &Config) -> Result<Registry> {
 }
 
 impl Daemon {
-    async fn serve(mut self, mut signals: Signals) -> Result<()> {
+    async fn serve(
+        mut self,
+        mut signals: Signals,
+        stop: CancellationToken,
+        started: impl FnOnce(Listening),
+    ) -> Result<()> {
         let public = bind("http.public", self.config.http.public).await?;
         let admin = bind("http.admin", self.config.http.admin).await?;
+        let listening = Listening { public: public.local_addr()?, admin: admin.local_addr()? };
+        self.config.http.public_is(listening.public);
         let (ledger, ticker) = ledger(self.store.clone(), self.me, self.metrics.clone());
         self.supervisor.spawn("recorder", &self.parts.recorder, ticker.run());
         let lanes = self.start_lanes(ledger)?;
@@ -161,6 +174,7 @@ impl Daemon {
         self.start_admin(admin, acceptor)?;
         self.watch_store();
         info!(version = env!("CARGO_PKG_VERSION"), "campaignd runs");
+        started(listening);
         let failure = loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -168,8 +182,10 @@ impl Daemon {
                     Signal::Reload => self.reload(&lanes).await,
                 },
                 failure = self.supervisor.failure() => break Some(failure),
+                () = stop.cancelled() => break None,
             }
         };
+        stop.cancel();
         drop(lanes);
         let drained = self.drain(&mut signals).await;
         match failure {

@@ -1,8 +1,9 @@
 //! The two listeners. The admin one has a thread of its own, so that probes and metrics answer under load.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
@@ -15,12 +16,23 @@ use tracing::info;
 use crate::http::{Limits, Problem, serve};
 use crate::lifecycle::{Activity, Shutdown};
 
+/// Where the listeners are, also where the configuration leaves their ports to the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+}
+
 /// # Errors
-/// When the address cannot be had; the message names the key.
+/// When the address cannot be had; the message names the key and what to do.
 pub(super) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}: free it, or set another address as `{key}`"))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow!(
+            "{key}: {address} is taken by another program, perhaps another campaignd: stop that one, or set another \
+             address as `{key}`; port 0 takes any free one"
+        ),
+        _ => anyhow!("{key}: cannot listen on {address} ({error}): set an address of this machine as `{key}`"),
+    })?;
     info!("{key} listens on http://{}", listener.local_addr().unwrap_or(address));
     Ok(listener)
 }

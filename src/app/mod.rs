@@ -21,6 +21,7 @@ use crate::store::sqlite::SqliteStore;
 
 pub use daemon::run;
 pub use lanes::account;
+pub use listeners::Listening;
 
 /// The configured store; connects when it is first asked for something.
 ///

@@ -82,7 +82,10 @@ pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: R
     loop {
         tokio::select! {
             biased;
-            n = waiting.recv_many(&mut group, GROUP), if !(waiting.is_closed() && waiting.is_empty()) => if n == 0 { continue },
+            n = waiting.recv_many(&mut group, GROUP) => if n == 0 {
+                // No provider brings receipts by this way.
+                return part.asked().await;
+            },
             () = part.asked() => return,
         }
         let _activity = part.activity(format!("{} receipts", group.len()));

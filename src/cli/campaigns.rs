@@ -42,14 +42,19 @@ struct List {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The newest campaigns; what `campaigns` alone does
+    #[command(after_help = "Example:\n  campaignd --json campaigns list --limit 1000")]
     List(List),
     /// One campaign
+    #[command(after_help = "Example:\n  campaignd campaigns show spring-sale-2026")]
     Show(Campaign),
     /// Send nothing more until it is resumed
+    #[command(after_help = "Example:\n  campaignd campaigns pause spring-sale-2026")]
     Pause(Campaign),
     /// Go on
+    #[command(after_help = "Example:\n  campaignd campaigns resume spring-sale-2026")]
     Resume(Campaign),
     /// Never send what is not sent yet
+    #[command(after_help = "Example:\n  campaignd campaigns cancel spring-sale-2026")]
     Cancel(Campaign),
 }
 

@@ -19,14 +19,17 @@ Examples:
   campaignd dead drop --all")]
 pub(super) enum Command {
     /// What is there, and why
+    #[command(after_help = "Example:\n  campaignd dead list --limit 10")]
     List {
         /// At most this many
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: usize,
     },
     /// Send letters back to the queues that they came from
+    #[command(after_help = "Example:\n  campaignd dead retry 0199b0f6-2c1e-7d3a-9a55-2f7d6f0f8c11")]
     Retry(Letters),
     /// Throw letters away for good
+    #[command(after_help = "Example:\n  campaignd dead drop --all")]
     Drop(Letters),
 }
 

@@ -6,15 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
+use super::daemon::post_job;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::session::{broker, configuration};
@@ -80,7 +76,7 @@ async fn publish(config: &Config, job: &Job, body: &[u8], out: Output) -> Result
 }
 
 async fn post(admin: SocketAddr, body: Vec<u8>, out: Output) -> Result<Exit, Failure> {
-    let (status, answer) = ask(admin, body).await.with_context(|| {
+    let (status, answer) = post_job(admin, body).await.with_context(|| {
         format!("no daemon answers at {admin}; start `campaignd run`, or set `url` in [amqp]")
     })?;
     let word = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -95,19 +91,4 @@ async fn post(admin: SocketAddr, body: Vec<u8>, out: Output) -> Result<Exit, Fai
     let fault_of_the_job =
         [StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY, StatusCode::PAYLOAD_TOO_LARGE];
     Err(if fault_of_the_job.contains(&status) { Failure::input(refused) } else { refused.into() })
-}
-
-async fn ask(admin: SocketAddr, body: Vec<u8>) -> anyhow::Result<(StatusCode, Value)> {
-    const MAX_ANSWER: usize = 1 << 20;
-    let stream = TcpStream::connect(admin).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
-    let request = Request::post("/v1/jobs")
-        .header(HOST, admin.to_string())
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))?;
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| anyhow!(error))?.to_bytes();
-    driver.abort();
-    Ok((head.status, serde_json::from_slice(&body).unwrap_or_default()))
 }

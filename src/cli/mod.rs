@@ -6,12 +6,16 @@
 mod campaigns;
 mod catalogue;
 mod check;
+mod completions;
 mod contacts;
+mod daemon;
 mod dead;
+mod demo;
 mod enqueue;
 mod exit;
 mod explain;
 mod job_data;
+mod man;
 mod migrate;
 mod output;
 mod preview;
@@ -28,7 +32,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::exit::{Exit, Failure, tell};
 use self::output::Output;
@@ -53,8 +57,9 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  campaignd demo                                    # see it work, with nothing installed
   campaignd check                                   # is everything right?
-  campaignd migrate && campaignd run                # the daemon
+  campaignd run                                     # the daemon
   campaignd contacts import people.csv --consent
   campaignd enqueue spring-sale.json
   campaignd report spring-sale-2026
@@ -66,6 +71,8 @@ enum Command {
     /// Run the daemon until SIGTERM or SIGINT; SIGHUP reads rates and templates again
     #[command(after_help = "Example:\n  campaignd --config /etc/campaignd/config.toml run")]
     Run,
+    /// See it work with nothing installed: people, campaigns on every channel, opens and clicks, reports
+    Demo(demo::Arguments),
     /// Find everything that is wrong with the configuration and the templates; connects to nothing
     #[command(after_help = "Example:\n  campaignd check && systemctl reload campaignd")]
     Check,
@@ -101,6 +108,10 @@ enum Command {
     /// Print every metric, what it says and what to alert on
     #[command(after_help = "Example:\n  campaignd metrics | grep Alert")]
     Metrics,
+    /// Print a script that completes the commands of a shell
+    Completions(completions::Arguments),
+    /// Print the manual page, or write one page a command into a folder
+    Man(man::Arguments),
 }
 
 /// Reads the arguments, runs the command and says how it ended.
@@ -133,6 +144,7 @@ async fn execute(cli: Cli, out: Output) -> Result<Exit, Failure> {
     let config = &cli.config;
     match cli.command {
         Command::Run => Box::pin(run::run(config)).await,
+        Command::Demo(arguments) => Box::pin(demo::demo(&arguments, out)).await,
         Command::Check => check::check(config, out),
         Command::Migrate => migrate::migrate(config, out).await,
         Command::Enqueue(arguments) => Box::pin(enqueue::enqueue(config, &arguments, out)).await,
@@ -147,6 +159,8 @@ async fn execute(cli: Cli, out: Output) -> Result<Exit, Failure> {
         Command::Dead(command) => Box::pin(dead::execute(config, command, out)).await,
         Command::Schema => catalogue::schema(out),
         Command::Metrics => catalogue::metrics(out),
+        Command::Completions(arguments) => completions::completions(&arguments, Cli::command(), out),
+        Command::Man(arguments) => man::man(&arguments, Cli::command(), out),
     }
 }
 
@@ -157,8 +171,6 @@ fn warn(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -166,11 +178,18 @@ mod tests {
         let mut cli = Cli::command();
         cli.build();
         cli.clone().debug_assert();
-        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
+        let own = |cli: &'_ clap::Command| -> Vec<clap::Command> {
+            cli.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect()
+        };
+        let outer = own(&cli);
+        for command in outer.iter().flat_map(own).chain(outer.clone()) {
+            let name = command.get_name();
             let help = command.clone().render_long_help().to_string();
-            assert!(help.contains("Example"), "{}: no example", command.get_name());
+            let examples = help.split_once("Example").map_or("", |(_, examples)| examples);
+            assert!(examples.contains("campaignd ") && examples.contains(name), "{name}: no example");
         }
     }
+
     #[test]
     fn every_command_is_documented() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::anyhow;
+use tokio_util::sync::CancellationToken;
 
 use super::check;
-use super::exit::{Exit, Failure};
-use crate::app;
+use super::exit::{Exit, Failure, tell};
+use crate::app::{self, Listening};
 use crate::config::LogFormat;
 use crate::telemetry::logs;
 
@@ -25,6 +26,23 @@ pub(super) async fn run(path: &Path) -> Result<Exit, Failure> {
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
-    app::run(config, path.to_owned()).await?;
+    let store = app::open_store(&config)?;
+    let by_amqp = config.amqp.is_some();
+    let announced = move |listening| {
+        // Lines for people would break a log for machines, which has the addresses in its own lines.
+        if format == logs::Format::Plain {
+            tell(&announcement(listening, by_amqp));
+        }
+    };
+    app::run(config, path.to_owned(), store, CancellationToken::new(), announced).await?;
     Ok(Exit::Done)
+}
+
+/// Where everything is, for somebody who has just started the daemon.
+fn announcement(Listening { public, admin }: Listening, by_amqp: bool) -> String {
+    let amqp = if by_amqp { "RabbitMQ, " } else { "" };
+    format!(
+        "\n  pages    http://{admin}/\n  public   http://{public}  (opens, clicks, unsubscribes, receipts)\n  \
+         jobs     {amqp}POST http://{admin}/v1/jobs, or `campaignd enqueue FILE`\n  stop     Ctrl-C\n"
+    )
 }

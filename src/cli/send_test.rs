@@ -40,7 +40,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn send_test(config: &Path, arguments: &Arguments, out: Output) -> Result<Exit, Failure> {
-    let session = Session::open(config).await?;
+    let session = Session::unchecked(config)?;
     let template = arguments.subject.template(&session.config)?;
     let provider = arguments.provider(&session.config)?;
     let channel = match (arguments.channel, provider) {
@@ -56,6 +56,7 @@ pub(super) async fn send_test(config: &Path, arguments: &Arguments, out: Output)
         Some(provider) => provider,
         None => first_of(&session.config, channel)?,
     };
+    session.check().await?;
     // Nobody waits for what the provider says later.
     let (receipts, _) = Receipts::new(1);
     let account = app::account(provider, &receipts, None).map_err(Failure::usage)?;

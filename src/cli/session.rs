@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use super::exit::Failure;
 use crate::amqp::Broker;
 use crate::app;
-use crate::config::{self, Config};
+use crate::config::{self, Config, StoreKind};
 use crate::store::Store;
 use crate::store::contacts::ContactRecord;
 
@@ -32,15 +32,23 @@ impl Session {
     /// A wrong configuration, or a store that is away or too old.
     pub(super) async fn open(path: &Path) -> Result<Session, Failure> {
         let session = Session::unchecked(path)?;
-        session.store.check().await.with_context(|| session.place.clone())?;
+        session.check().await?;
         Ok(session)
+    }
+
+    /// Makes sure that the store answers and its schema fits.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(super) async fn check(&self) -> Result<(), Failure> {
+        self.store.check().await.with_context(|| self.place.clone()).map_err(Failure::from)
     }
 
     /// Asks the store nothing yet: its schema may not exist.
     pub(super) fn unchecked(path: &Path) -> Result<Session, Failure> {
         let config = configuration(path)?;
         let store = app::open_store(&config)?;
-        let place = place(config.store.url.reveal());
+        let place = place(&config.store);
         Ok(Session { config, store, place })
     }
 
@@ -79,8 +87,16 @@ pub(super) fn broker(config: &Config) -> Result<Broker, Failure> {
     Broker::parse(amqp.url.reveal()).map_err(Failure::usage)
 }
 
+/// Where the store is, without its password.
+fn place(store: &config::Store) -> String {
+    match &store.kind {
+        StoreKind::Sqlite(file) => format!("SQLite at {}", file.display()),
+        StoreKind::Postgres => postgres(store.url.reveal()),
+    }
+}
+
 /// `PostgreSQL at 127.0.0.1:5432, database `campaignd``.
-fn place(url: &str) -> String {
+fn postgres(url: &str) -> String {
     let Ok(parsed) = url.parse::<tokio_postgres::Config>() else { return "PostgreSQL".to_owned() };
     let ports = parsed.get_ports();
     let hosts = parsed.get_hosts().iter().enumerate().map(|(index, host)| {
@@ -102,11 +118,11 @@ mod tests {
     #[test]
     fn a_place_says_where_and_no_password() {
         assert_eq!(
-            place("postgres://user:hunter2@db.internal:6432/news"),
+            postgres("postgres://user:hunter2@db.internal:6432/news"),
             "PostgreSQL at db.internal:6432, database `news`"
         );
         assert_eq!(
-            place("postgresql://user:hunter2@a,b:7000/news"),
+            postgres("postgresql://user:hunter2@a,b:7000/news"),
             "PostgreSQL at a:5432, b:7000, database `news`"
         );
     }

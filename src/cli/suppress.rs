@@ -27,6 +27,7 @@ Examples:
   campaignd suppress remove anna@example.com")]
 pub(super) enum Command {
     /// Suppress addresses
+    #[command(after_help = "Example:\n  campaignd suppress add anna@example.com --reason \"asked by phone\"")]
     Add {
         #[command(flatten)]
         addresses: Addresses,
@@ -35,17 +36,20 @@ pub(super) enum Command {
         reason: String,
     },
     /// Lift the suppression of addresses
+    #[command(after_help = "Example:\n  campaignd suppress remove anna@example.com")]
     Remove {
         #[command(flatten)]
         addresses: Addresses,
     },
     /// What is suppressed, the newest first; only hashes are kept, so an address shows where a contact has it
+    #[command(after_help = "Example:\n  campaignd --json suppress list --limit 1000")]
     List {
         /// At most this many
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: u32,
     },
     /// Suppress every address of a file: the first column of a CSV file, or one a line
+    #[command(after_help = "Example:\n  campaignd suppress import bounced.csv")]
     Import {
         file: PathBuf,
         #[command(flatten)]

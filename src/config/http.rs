@@ -21,6 +21,21 @@ pub struct Http {
     pub trusted_proxies: Vec<IpNet>,
 }
 
+impl Http {
+    /// `address` is where the public listener is, also where `public` asked for any free port. Links lead there unless
+    /// `public_url` says otherwise.
+    pub fn public_is(&mut self, address: SocketAddr) {
+        if self.public_url == url_of(self.public) {
+            self.public_url = url_of(address);
+        }
+        self.public = address;
+    }
+}
+
+fn url_of(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
 /// What makes an open or a click a machine's; `None` switches the rule off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tracking {
@@ -50,7 +65,7 @@ pub(super) fn http(mut table: Table<'_>) -> Option<Http> {
     }
     let given = table.has("public_url");
     let public_url = table.text("public_url", grammar::public_url);
-    let public_url = if given { public_url } else { Some(format!("http://{public}")) };
+    let public_url = if given { public_url } else { Some(url_of(public)) };
     let trusted_proxies = table.list("trusted_proxies", grammar::network).unwrap_or_default();
     table.finish();
     Some(Http { public, admin, public_url: public_url?, trusted_proxies })

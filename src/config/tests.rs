@@ -28,21 +28,43 @@ fn smtp(config: &Config) -> &SmtpSettings {
 }
 
 #[test]
-fn the_file_in_the_repository_is_valid_and_says_the_defaults() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml");
-    let config = Config::load(&path, &Environment::new()).unwrap();
-    assert_eq!(config.templates.dir, path.with_file_name("templates"));
-    assert_eq!(smtp(&config).port, 25025);
+fn the_file_in_the_repository_needs_no_service_and_says_the_defaults() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = Config::load(&root.join("config.toml"), &Environment::new()).unwrap();
+    assert_eq!(config.templates.dir, root.join("templates"));
+    assert_eq!(config.store.kind, StoreKind::Sqlite(root.join("data/campaignd.db")));
+    assert!(config.amqp.is_none());
+    assert!(config.channels.values().all(|channel| channel.providers == ["sandbox"]));
 
-    let least = parse(&format!("{LEAST}[amqp]\nurl = \"amqp://localhost/%2f\"\n[channels.email]\n"));
+    let channels = "[channels.email]\n[channels.sms]\n[channels.wechat]\n[channels.push]\n";
+    let least = parse(&format!("{LEAST}{channels}"));
     let said = |config: &Config| {
-        let mut channel = config.channels[&Channel::Email].clone();
-        channel.providers.clear();
-        let (store, amqp) = (config.store.connections, config.amqp.as_ref().unwrap().prefetch);
-        let parts = (&config.http, &config.tracking, &config.log, config.drain);
-        format!("{channel:?} {store} {amqp} {parts:?}")
+        let mut channels = config.channels.clone();
+        channels.values_mut().for_each(|channel| channel.providers.clear());
+        let parts = (&config.http, &config.tracking, &config.log, config.drain, config.store.connections);
+        format!("{channels:?} {parts:?}")
     };
     assert_eq!(said(&config), said(&least));
+}
+
+#[test]
+fn the_file_for_the_private_services_is_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = Config::load(&root.join("scripts/services.toml"), &Environment::new()).unwrap();
+    assert!(config.templates.dir.join("spring-sale").is_dir());
+    assert_eq!((smtp(&config).port, config.store.kind), (25025, StoreKind::Postgres));
+}
+
+#[test]
+fn links_follow_the_listener_unless_told() {
+    let bound = "127.0.0.1:4711".parse().unwrap();
+    for (given, url) in
+        [("", "http://127.0.0.1:4711"), ("public_url = \"https://x.example\"", "https://x.example")]
+    {
+        let mut http = parse(&format!("{LEAST}[http]\npublic = \"127.0.0.1:0\"\n{given}\n")).http;
+        http.public_is(bound);
+        assert_eq!((http.public, http.public_url.as_str()), (bound, url));
+    }
 }
 
 #[test]

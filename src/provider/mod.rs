@@ -2,9 +2,9 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
-pub mod credential;
 #[cfg(test)]
 mod certificate;
+pub mod credential;
 mod detail;
 mod hook;
 pub mod http;

@@ -9,6 +9,8 @@ mod broker;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 pub mod harness;
 #[cfg(test)]
 mod jobs;

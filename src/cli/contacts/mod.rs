@@ -23,10 +23,13 @@ pub(super) enum Command {
     /// Read contacts from a CSV or NDJSON file
     Import(import::Arguments),
     /// One contact: attributes, addresses, consent, and what they did
+    #[command(after_help = "Example:\n  campaignd contacts show anna@example.com")]
     Show(Contact),
     /// Everything known about a contact, as JSON
+    #[command(after_help = "Example:\n  campaignd contacts export C-0001 > C-0001.json")]
     Export(Contact),
     /// Forget a contact; counts and suppressions stay
+    #[command(after_help = "Example:\n  campaignd contacts erase C-0001")]
     Erase(Contact),
 }
 

@@ -1,4 +1,4 @@
-//! Exit codes and streams of what needs no service.
+//! Exit codes and streams of what needs no service, or nothing but a store.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -6,6 +6,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use super::{Answer, Shell};
+use crate::harness::database::TestDb;
 
 #[tokio::test]
 async fn help_and_version_are_answers_and_mistakes_are_64() {
@@ -88,6 +89,49 @@ async fn a_store_that_is_away_is_named_without_its_password() {
     assert!(!away.stderr.contains("hunter2"));
     assert_eq!(away.stderr.matches("refused").count(), 1, "{away:?}");
     assert_eq!(away.stderr.lines().count(), 1, "{away:?}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_with_its_key_and_what_to_do() {
+    let db = TestDb::create().await;
+    let shell = Shell::new(&db.url(), "");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (key, other) in [("http.public", "http.admin"), ("http.admin", "http.public")] {
+        let mut command = shell.command(&["run"]);
+        let variable = |key: &str| format!("CAMPAIGND__{}", key.to_uppercase().replace('.', "__"));
+        command.env(variable(key), &address).env(variable(other), "127.0.0.1:0");
+        let answer =
+            tokio::task::spawn_blocking(move || Answer::of(command.output().unwrap())).await.unwrap();
+        answer.failed(1, &format!("error: {key}: {address} is taken by another program"));
+        answer.failed(1, &format!("set another address as `{key}`"));
+    }
+}
+
+#[tokio::test]
+async fn completions_and_manual_pages_know_every_command() {
+    let shell = Shell { dir: tempfile::tempdir().unwrap() };
+    for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = shell.run(&["completions", name]).await;
+        assert_eq!((script.code, script.stderr.as_str()), (0, ""), "{name}");
+        assert!(script.stdout.contains("send-test") && script.stdout.contains("enqueue"), "{name}");
+    }
+    shell.run(&["completions", "tcsh"]).await.failed(64, "possible values");
+
+    let page = shell.run(&["man"]).await;
+    assert_eq!((page.code, page.stderr.as_str()), (0, ""));
+    assert!(
+        page.stdout.contains(".TH campaignd 1") && page.stdout.contains("campaignd\\-enqueue(1)"),
+        "{page:?}"
+    );
+    assert_eq!(shell.run(&["man", "--dir", "pages/man1"]).await.code, 0);
+    let page =
+        std::fs::read_to_string(shell.dir.path().join("pages/man1/campaignd-contacts-import.1")).unwrap();
+    assert!(
+        page.contains("state that these people agreed") || page.contains("State that these people agreed")
+    );
+    shell.write("file", "");
+    shell.run(&["man", "--dir", "file"]).await.failed(1, "cannot write manual pages into file");
 }
 
 #[tokio::test]
