@@ -13,7 +13,6 @@ pub mod script;
 pub mod smpp;
 pub mod sms;
 pub mod smtp;
-pub mod smtp;
 pub mod tally;
 pub mod tencent;
 pub mod twilio;

@@ -28,7 +28,7 @@ pub(super) fn lanes(
 pub(super) fn mailbox(config: &Config) -> Option<Arc<sandbox::Mailbox>> {
     let keeps = config.providers.values().filter_map(|provider| match &provider.kind {
         ProviderKind::Sandbox(settings) => Some(settings.keep),
-        ProviderKind::Smtp(_) => None,
+        ProviderKind::Smtp(_) | ProviderKind::Webhook(_) => None,
     });
     keeps.max().map(|keep| Arc::new(sandbox::Mailbox::new(keep)))
 }

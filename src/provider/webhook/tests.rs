@@ -249,7 +249,7 @@ async fn a_receiver_with_another_secret_refuses_and_one_with_the_previous_does_n
 struct Departed(AtomicUsize);
 
 impl Departures for Departed {
-    fn depart(&self) {
+    fn depart(&self, _cells: u32) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -261,7 +261,7 @@ async fn permits_are_spent_once_the_request_leaves() {
     let departed = Arc::new(Departed::default());
     let mut sent = messages(2);
     for message in &mut sent {
-        message.permit = Permit::new(vec![departed.clone()]);
+        message.permit = Permit::new(vec![departed.clone()], 1);
     }
     let mut session = session(&settings(&receiver.server.url()));
     session.ready().await.unwrap();
