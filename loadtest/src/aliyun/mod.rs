@@ -228,10 +228,12 @@ impl Handler for Desk {
             ("2017-05-25", action @ ("SendSms" | "SendBatchSms")) => {
                 self.send(action, &parameters, request.number, &request_id).await
             }
-            ("2017-05-25", "QuerySendDetails") => match send::query(&parameters, &self.tally.newest()) {
-                Ok((page, total)) => answers::details(&page, total, &request_id).into(),
-                Err(refusal) => refused(&refusal),
-            },
+            ("2017-05-25", "QuerySendDetails") => {
+                match send::query(&parameters, |asked| self.tally.matching(asked)) {
+                    Ok((page, total)) => answers::details(&page, total, &request_id).into(),
+                    Err(refusal) => refused(&refusal),
+                }
+            }
             _ => {
                 let message = "Specified api is not found, please check your url and method.";
                 refused(&Refusal::gateway(404, "InvalidAction.NotFound", message))

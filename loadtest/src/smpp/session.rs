@@ -25,7 +25,9 @@ pub(super) async fn serve(stream: TcpStream, desk: Arc<Desk>) {
     }
     let (mut reader, writer) = stream.into_split();
     let (out, written) = mpsc::channel(OUT);
-    let writing = tokio::spawn(write(written, writer, Arc::clone(&desk)));
+    // It ends with this task, however that ends.
+    let mut writing = JoinSet::new();
+    writing.spawn(write(written, writer, Arc::clone(&desk)));
     let mut cuts = desk.cuts.subscribe();
     let cut = Arc::new(Notify::new());
     let enquires = desk.enquire.is_some();
@@ -68,13 +70,10 @@ pub(super) async fn serve(stream: TcpStream, desk: Arc<Desk>) {
             Some(_) = session.answers.join_next() => {}
         }
     };
-    session.desk.receivers.remove(&session.receiver);
     drop(session);
     if unbound {
         // The last answers still leave: the writer ends with the last sender.
-        let _ended = writing.await;
-    } else {
-        writing.abort();
+        let _ended = writing.join_next().await;
     }
 }
 
@@ -109,6 +108,12 @@ struct Session {
     /// Messages without an answer.
     open: Arc<AtomicUsize>,
     answers: JoinSet<()>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.desk.receivers.remove(&self.receiver);
+    }
 }
 
 impl Session {

@@ -214,9 +214,9 @@ impl Handler for Desk {
     async fn handle(&self, request: Request) -> Reply {
         let request_id = format!("a0aabda6-cf91-4f3e-a81f-{:012x}", request.number);
         let verdict = self.script.request(request.number);
+        tokio::time::sleep(verdict.wait).await;
         let answered = match self.judged(&request, &verdict.then) {
             Ok(call) => {
-                tokio::time::sleep(verdict.wait).await;
                 if let Some(reply) = verdict.then.before() {
                     return reply;
                 }
@@ -263,7 +263,7 @@ impl Desk {
                 Ok(json!({"PullSmsReplyStatusSet": self.pull(&self.replies, call)?}))
             }
             Some("PullSmsSendStatusByPhoneNumber") => {
-                Ok(json!({"PullSmsSendStatusSet": send::by_number(call, &self.tally.newest())}))
+                Ok(json!({"PullSmsSendStatusSet": self.by_number(call)}))
             }
             _ => Err(Refusal::new("InvalidAction", "The request action is invalid.")),
         }
@@ -322,6 +322,12 @@ impl Desk {
             }
             waiting.push_back(value);
         }
+    }
+
+    /// The asked page of the statuses of one number.
+    fn by_number(&self, call: &Value) -> Vec<Value> {
+        let sent = self.tally.matching(|message| call["PhoneNumber"] == message.phone_number.as_str());
+        send::page(call, &sent)
     }
 
     /// At most `Limit` of what waits; each is given once.

@@ -195,13 +195,13 @@ impl Desk {
             (Method::GET, "") => {
                 let query = form::pairs(request.query()).unwrap_or_default();
                 let asked = |message: &Message| form::value(&query, "To").is_none_or(|to| to == message.to);
-                let found: Vec<_> = self.tally.newest().into_iter().rev().filter(asked).collect();
+                let mut found = self.tally.matching(asked);
+                found.reverse();
                 Ok(answers::list(&found, &self.account.account_sid).into())
             }
             (Method::GET, sid) => {
-                let newest = self.tally.newest();
-                let found = newest.iter().find(|message| sid.strip_prefix('/') == Some(&message.sid));
-                Ok(answers::message(found.ok_or_else(not_found)?, &self.account.account_sid, false).into())
+                let found = self.tally.matching(|message| sid.strip_prefix('/') == Some(&message.sid)).pop();
+                Ok(answers::message(&found.ok_or_else(not_found)?, &self.account.account_sid, false).into())
             }
             _ => Err(Refusal::new(20004, "Method not allowed")),
         }
