@@ -65,7 +65,8 @@ impl Default for Options {
             caps: Vec::new(),
             rules: Vec::new(),
             seed: 0,
-            receipts: Plan::default(),
+            // What the service's documentation gives the customer.
+            receipts: Plan { answer_within: Duration::from_millis(700), ..Plan::default() },
             keep: 10_000,
             http: http::Options::default(),
         }
