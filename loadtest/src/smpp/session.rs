@@ -232,19 +232,18 @@ struct Answer {
 
 impl Answer {
     async fn give(self, submit: Result<Submit, u32>) {
-        tokio::time::sleep(self.verdict.wait).await;
         let answer = match submit {
-            Err(status) => self.pdu.answer(status, Bytes::new()),
-            Ok(_) if self.verdict.then == Then::CutBefore => return self.cut.notify_one(),
+            Err(status) => Some(self.pdu.answer(status, Bytes::new())),
+            Ok(_) if self.verdict.then == Then::CutBefore => None,
             Ok(submit) => {
                 let (id, receipted) = self.desk.ids(self.number);
                 self.take(&submit, &id, &receipted).await;
-                if matches!(self.verdict.then, Then::CutAfter | Then::CutInAnswer) {
-                    return self.cut.notify_one();
-                }
-                self.pdu.answer(0, [id.as_bytes(), b"\0"].concat())
+                let cut = matches!(self.verdict.then, Then::CutAfter | Then::CutInAnswer);
+                (!cut).then(|| self.pdu.answer(0, [id.as_bytes(), b"\0"].concat()))
             }
         };
+        self.verdict.pause().await;
+        let Some(answer) = answer else { return self.cut.notify_one() };
         self.open.fetch_sub(1, Ordering::Relaxed);
         // The writer ends with the connection.
         let _gone = self.out.send(answer.written()).await;
