@@ -47,6 +47,7 @@ pub struct Rule {
     pub when: When,
     /// The rule holds for so many matches.
     pub times: u64,
+    /// Before the answer or the cut. What is taken is taken before it: a client that gives up does not undo it.
     pub wait: Duration,
     pub then: Then,
     /// The receipt that follows fails with this code.
@@ -133,6 +134,13 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Waits as long as the verdict says. Not even a moment where it says nothing: a timer's shortest is a millisecond.
+    pub async fn pause(&self) {
+        if !self.wait.is_zero() {
+            tokio::time::sleep(self.wait).await;
+        }
+    }
+
     /// Both: what this one leaves open, the other decides.
     #[must_use]
     pub fn and(mut self, other: Verdict) -> Self {

@@ -89,6 +89,11 @@ impl<M: Clone> Tally<M> {
         self.inner().newest.iter().cloned().collect()
     }
 
+    /// Those of them that are `wanted`.
+    pub fn matching(&self, wanted: impl Fn(&M) -> bool) -> Vec<M> {
+        self.inner().newest.iter().filter(|message| wanted(message)).cloned().collect()
+    }
+
     /// Waits until at least so many messages were taken.
     pub async fn received(&self, messages: u64) {
         let mut progress = self.progress.subscribe();
@@ -110,5 +115,6 @@ mod tests {
         assert_eq!(tally.counts(), Counts { messages: 4, recipients: 2, repeated: 1 });
         assert_eq!((tally.to("1"), tally.to("2"), tally.to("3")), (3, 1, 0));
         assert_eq!(tally.newest(), [2, 3]);
+        assert_eq!(tally.matching(|number| number % 2 == 1), [3]);
     }
 }

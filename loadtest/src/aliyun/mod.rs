@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::http::{self, Handler, Reply, Request, Server, form};
 use crate::quota::{Cap, Caps, Nonces, Rate, Window};
 use crate::script::{Rule, Script, Then, Verdict};
+use crate::sms::segments;
 use crate::tally::Tally;
 pub use receipts::{Receipt, Reports};
 
@@ -65,7 +66,8 @@ impl Default for Options {
             caps: Vec::new(),
             rules: Vec::new(),
             seed: 0,
-            receipts: Plan::default(),
+            // What the service's documentation gives the customer.
+            receipts: Plan { answer_within: Duration::from_millis(700), ..Plan::default() },
             keep: 10_000,
             http: http::Options::default(),
         }
@@ -228,10 +230,12 @@ impl Handler for Desk {
             ("2017-05-25", action @ ("SendSms" | "SendBatchSms")) => {
                 self.send(action, &parameters, request.number, &request_id).await
             }
-            ("2017-05-25", "QuerySendDetails") => match send::query(&parameters, &self.tally.newest()) {
-                Ok((page, total)) => answers::details(&page, total, &request_id).into(),
-                Err(refusal) => refused(&refusal),
-            },
+            ("2017-05-25", "QuerySendDetails") => {
+                match send::query(&parameters, |asked| self.tally.matching(asked)) {
+                    Ok((page, total)) => answers::details(&page, total, &request_id).into(),
+                    Err(refusal) => refused(&refusal),
+                }
+            }
             _ => {
                 let message = "Specified api is not found, please check your url and method.";
                 refused(&Refusal::gateway(404, "InvalidAction.NotFound", message))
@@ -261,32 +265,44 @@ impl Desk {
             }
             verdict = verdict.and(Verdict { receipt: None, ..about });
         }
-        tokio::time::sleep(verdict.wait).await;
-        if let Then::Code(code) = &verdict.then {
-            return refused(&answers::scripted(code));
-        }
-        if let Some(reply) = verdict.then.before() {
-            return reply;
-        }
-        let now = self.clock.seconds();
-        let keys: Vec<String> = messages.iter().map(send::cap_key).collect();
-        if let Some(cap) = self.caps.charge(&keys.iter().map(String::as_str).collect::<Vec<_>>(), now) {
-            return refused(&Refusal::service(&cap.code, &cap.message));
-        }
-        let biz_id = format!("{}^0", 607_300_000_000_000_000 + number);
-        for mut message in messages {
-            message.biz_id.clone_from(&biz_id);
-            message.sent_at = now;
-            self.take(message).await;
-        }
-        verdict.then.after(answers::taken(&biz_id, request_id))
+        let reply = match self.objection(&verdict.then, &messages) {
+            Some(Ok(reply)) => reply,
+            Some(Err(refusal)) => refused(&refusal),
+            None => {
+                let biz_id = format!("{}^0", 607_300_000_000_000_000 + number);
+                self.take(messages, &biz_id).await;
+                verdict.then.after(answers::taken(&biz_id, request_id))
+            }
+        };
+        verdict.pause().await;
+        reply
     }
 
-    async fn take(&self, message: Message) {
-        let text = [&*message.sign_name, &message.template_code, &message.template_param].join("\n");
-        self.tally.take(&message.phone_number, &text, message.clone());
-        let name = format!("{} {}", message.biz_id, message.phone_number);
-        let size = send::text(&message, &self.templates).map_or(1, |text| crate::sms::segments(&text));
-        self.callbacks.send(&name, Duration::ZERO, Receipt::Report { message, size }).await;
+    /// What keeps a call without a fault from being taken.
+    fn objection(&self, then: &Then, messages: &[Message]) -> Option<Result<Reply, Refusal>> {
+        if let Then::Code(code) = then {
+            return Some(Err(answers::scripted(code)));
+        }
+        if let Some(reply) = then.before() {
+            return Some(Ok(reply));
+        }
+        let keys: Vec<String> = messages.iter().map(send::cap_key).collect();
+        let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+        let cap = self.caps.charge(&keys, self.clock.seconds())?;
+        Some(Err(Refusal::service(&cap.code, &cap.message)))
+    }
+
+    async fn take(&self, mut messages: Vec<Message>, biz_id: &str) {
+        for message in &mut messages {
+            biz_id.clone_into(&mut message.biz_id);
+            message.sent_at = self.clock.seconds();
+            let text = [&*message.sign_name, &message.template_code, &message.template_param].join("\n");
+            self.tally.take(&message.phone_number, &text, message.clone());
+        }
+        for message in messages {
+            let name = format!("{biz_id} {}", message.phone_number);
+            let size = send::text(&message, &self.templates).map_or(1, |text| segments(&text));
+            self.callbacks.send(&name, Duration::ZERO, Receipt::Report { message, size }).await;
+        }
     }
 }

@@ -140,7 +140,7 @@ pub(super) fn cap_key(message: &Message) -> String {
 /// The service's code where the question is incomplete.
 pub(super) fn query(
     parameters: &[(String, String)],
-    sent: &[Message],
+    sent: impl Fn(&dyn Fn(&Message) -> bool) -> Vec<Message>,
 ) -> Result<(Vec<Message>, usize), Refusal> {
     let value = |name: &str| form::value(parameters, name).unwrap_or_default();
     let invalid = |name: &str| Refusal::service("isv.INVALID_PARAMETERS", &format!("{name} is not valid"));
@@ -150,12 +150,12 @@ pub(super) fn query(
     if size > 50 {
         return Err(invalid("PageSize"));
     }
-    let asked = |message: &&Message| {
+    let asked = |message: &Message| {
         message.phone_number == value("PhoneNumber")
             && beijing(message.sent_at, "%Y%m%d") == value("SendDate")
             && [Some(""), Some(&*message.biz_id)].contains(&Some(value("BizId")))
     };
-    let all: Vec<_> = sent.iter().rev().filter(asked).cloned().collect();
+    let all = sent(&asked);
     let total = all.len();
-    Ok((all.into_iter().skip((page - 1) * size).take(size).collect(), total))
+    Ok((all.into_iter().rev().skip((page - 1) * size).take(size).collect(), total))
 }

@@ -52,7 +52,20 @@ pub fn value<'a>(pairs: &'a [(String, String)], key: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(
+            written in prop::collection::vec(("\\PC{1,8}", "\\PC{0,8}"), 0..5),
+        ) {
+            let text = write(written.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~%=&".contains(&byte)));
+            prop_assert_eq!(pairs(&text), Some(written));
+        }
+    }
 
     #[test]
     fn pairs_are_decoded_and_written_strictly() {

@@ -323,4 +323,37 @@ mod tests {
         say(&server, b"GET /cut HTTP/1.1\r\nhost: h\r\n\r\n").await;
         assert_eq!(server.requests().len(), 2, "only the newest are kept");
     }
+
+    #[tokio::test]
+    async fn tls_is_spoken_from_the_first_byte() {
+        use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto, pki_types};
+
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = own.cert.der().clone();
+        let key = pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let options = Options { tls: Some(TlsAcceptor::from(Arc::new(config))), ..Options::default() };
+        let server = Server::start("127.0.0.1:0", options, Arc::new(Script)).await.unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(server.addr()).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut stream =
+            tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        stream.write_all(b"GET /?private HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.ends_with(b"private"), "{}", String::from_utf8_lossy(&answer));
+    }
 }

@@ -254,7 +254,34 @@ fn text(body: &mut Bytes) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_taken_again(
+            command: u32, status: u32, sequence: u32, body: Vec<u8>, rest: Vec<u8>, cut in 0..16_usize,
+        ) {
+            let pdu = Pdu { command, status, sequence, body: body.into() };
+            let written = pdu.written();
+            let mut short = BytesMut::from(&written[..written.len() - 1 - cut.min(written.len() - 1)]);
+            prop_assert_eq!(Pdu::take(&mut short), Ok(None));
+            let mut input = BytesMut::from(&[&written[..], &rest[..]].concat()[..]);
+            prop_assert_eq!(Pdu::take(&mut input), Ok(Some(pdu)));
+            prop_assert_eq!(&input[..], &rest[..]);
+        }
+
+        #[test]
+        fn no_bytes_break_the_reading_of_a_message(mut body: Vec<u8>, esm_class: u8, udh: bool) {
+            // Far enough in for the header of the content and the optional parameters to be reached.
+            let mut whole = b"\0\x05\0A\0\x01\x018613800000001\0".to_vec();
+            whole.extend([if udh { 0x40 } else { esm_class }, 0, 0, 0, 0, 1, 0, 8, 0]);
+            whole.append(&mut body);
+            let read = Submit::read(&whole.into());
+            prop_assert!(read.is_none_or(|submit| submit.destination == "8613800000001"));
+        }
+    }
 
     /// As `captures/smpp.txt` has them, from smpplib's encoder.
     #[test]

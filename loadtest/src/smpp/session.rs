@@ -25,7 +25,9 @@ pub(super) async fn serve(stream: TcpStream, desk: Arc<Desk>) {
     }
     let (mut reader, writer) = stream.into_split();
     let (out, written) = mpsc::channel(OUT);
-    let writing = tokio::spawn(write(written, writer, Arc::clone(&desk)));
+    // It ends with this task, however that ends.
+    let mut writing = JoinSet::new();
+    writing.spawn(write(written, writer, Arc::clone(&desk)));
     let mut cuts = desk.cuts.subscribe();
     let cut = Arc::new(Notify::new());
     let enquires = desk.enquire.is_some();
@@ -68,13 +70,10 @@ pub(super) async fn serve(stream: TcpStream, desk: Arc<Desk>) {
             Some(_) = session.answers.join_next() => {}
         }
     };
-    session.desk.receivers.remove(&session.receiver);
     drop(session);
     if unbound {
         // The last answers still leave: the writer ends with the last sender.
-        let _ended = writing.await;
-    } else {
-        writing.abort();
+        let _ended = writing.join_next().await;
     }
 }
 
@@ -109,6 +108,12 @@ struct Session {
     /// Messages without an answer.
     open: Arc<AtomicUsize>,
     answers: JoinSet<()>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.desk.receivers.remove(&self.receiver);
+    }
 }
 
 impl Session {
@@ -227,19 +232,18 @@ struct Answer {
 
 impl Answer {
     async fn give(self, submit: Result<Submit, u32>) {
-        tokio::time::sleep(self.verdict.wait).await;
         let answer = match submit {
-            Err(status) => self.pdu.answer(status, Bytes::new()),
-            Ok(_) if self.verdict.then == Then::CutBefore => return self.cut.notify_one(),
+            Err(status) => Some(self.pdu.answer(status, Bytes::new())),
+            Ok(_) if self.verdict.then == Then::CutBefore => None,
             Ok(submit) => {
                 let (id, receipted) = self.desk.ids(self.number);
                 self.take(&submit, &id, &receipted).await;
-                if matches!(self.verdict.then, Then::CutAfter | Then::CutInAnswer) {
-                    return self.cut.notify_one();
-                }
-                self.pdu.answer(0, [id.as_bytes(), b"\0"].concat())
+                let cut = matches!(self.verdict.then, Then::CutAfter | Then::CutInAnswer);
+                (!cut).then(|| self.pdu.answer(0, [id.as_bytes(), b"\0"].concat()))
             }
         };
+        self.verdict.pause().await;
+        let Some(answer) = answer else { return self.cut.notify_one() };
         self.open.fetch_sub(1, Ordering::Relaxed);
         // The writer ends with the connection.
         let _gone = self.out.send(answer.written()).await;

@@ -21,7 +21,8 @@ use crate::callback::{Callbacks, Plan};
 use crate::clock::Clock;
 use crate::http::{self, Answer, Handler, Reply, Request, Server};
 use crate::quota::{Cap, Caps, Rate, Window};
-use crate::script::{Rule, Script, Then};
+use crate::script::{Rule, Script, Then, Verdict};
+use crate::sms::segments;
 use crate::tally::Tally;
 pub use receipts::{Receipt, Reports};
 
@@ -216,8 +217,8 @@ impl Handler for Desk {
         let verdict = self.script.request(request.number);
         let answered = match self.judged(&request, &verdict.then) {
             Ok(call) => {
-                tokio::time::sleep(verdict.wait).await;
                 if let Some(reply) = verdict.then.before() {
+                    verdict.pause().await;
                     return reply;
                 }
                 self.act(&request, &call, verdict.receipt.as_deref()).await
@@ -227,6 +228,7 @@ impl Handler for Desk {
         let mut response = answered
             .unwrap_or_else(|Refusal { code, message }| json!({"Error": {"Code": code, "Message": message}}));
         response["RequestId"] = request_id.into();
+        verdict.pause().await;
         verdict.then.after(Answer::json(StatusCode::OK, &json!({"Response": response})))
     }
 }
@@ -263,7 +265,7 @@ impl Desk {
                 Ok(json!({"PullSmsReplyStatusSet": self.pull(&self.replies, call)?}))
             }
             Some("PullSmsSendStatusByPhoneNumber") => {
-                Ok(json!({"PullSmsSendStatusSet": send::by_number(call, &self.tally.newest())}))
+                Ok(json!({"PullSmsSendStatusSet": self.by_number(call)}))
             }
             _ => Err(Refusal::new("InvalidAction", "The request action is invalid.")),
         }
@@ -272,9 +274,11 @@ impl Desk {
     async fn send(&self, call: &Value, number: u64, receipt: Option<&str>) -> Result<Value, Refusal> {
         let messages = send::messages(call)?;
         let mut set = Vec::with_capacity(messages.len());
+        let mut taken = Vec::with_capacity(messages.len());
+        let mut slow = Verdict::default();
         for (index, mut message) in messages.into_iter().enumerate() {
             let about = self.script.recipient(&message.phone_number);
-            tokio::time::sleep(about.wait).await;
+            slow.wait += about.wait;
             message.sent_at = self.clock.seconds();
             if let Some(code) = about.receipt.as_deref().or(receipt) {
                 code.clone_into(&mut message.description);
@@ -286,12 +290,20 @@ impl Desk {
             if refused.is_none() {
                 message.serial_no = format!("5000:{number:018}{index:03}");
             }
-            let parts = send::text(&message, &self.templates).map_or(1, |text| crate::sms::segments(&text));
+            let parts = send::text(&message, &self.templates).map_or(1, |text| segments(&text));
             set.push(send::status(&message, parts, refused.as_ref()));
             if refused.is_none() {
-                self.take(message).await;
+                self.tally.take(&message.phone_number, &send::content(&message), message.clone());
+                taken.push(message);
             }
         }
+        for message in taken {
+            let name = message.serial_no.clone();
+            let receipt = Receipt::Status(message);
+            self.keep(&self.statuses, receipt.pulled());
+            self.callbacks.send(&name, Duration::ZERO, receipt).await;
+        }
+        slow.pause().await;
         Ok(json!({"SendStatusSet": set}))
     }
 
@@ -306,14 +318,6 @@ impl Desk {
         wrong.or_else(|| capped().map(|cap| Refusal::new(&cap.code, &cap.message)))
     }
 
-    async fn take(&self, message: Message) {
-        self.tally.take(&message.phone_number, &send::content(&message), message.clone());
-        let name = message.serial_no.clone();
-        let receipt = Receipt::Status(message);
-        self.keep(&self.statuses, receipt.pulled());
-        self.callbacks.send(&name, Duration::ZERO, receipt).await;
-    }
-
     fn keep(&self, pulled: &Mutex<VecDeque<Value>>, value: Value) {
         let mut waiting = pulled.lock().unwrap_or_else(PoisonError::into_inner);
         if self.keep > 0 {
@@ -322,6 +326,12 @@ impl Desk {
             }
             waiting.push_back(value);
         }
+    }
+
+    /// The asked page of the statuses of one number.
+    fn by_number(&self, call: &Value) -> Vec<Value> {
+        let sent = self.tally.matching(|message| call["PhoneNumber"] == message.phone_number.as_str());
+        send::page(call, &sent)
     }
 
     /// At most `Limit` of what waits; each is given once.

@@ -120,15 +120,15 @@ pub(super) fn status(message: &Message, parts: u32, refused: Option<&Refusal>) -
     })
 }
 
-/// The asked page of the statuses of one number.
-pub(super) fn by_number(call: &Value, sent: &[Message]) -> Vec<Value> {
+/// The asked page of these statuses, by `BeginTime`, `EndTime`, `Offset` and `Limit`.
+pub(super) fn page(call: &Value, sent: &[Message]) -> Vec<Value> {
     let number = |name: &str, default: u64| call[name].as_u64().unwrap_or(default);
     let within = |at: i64| {
         u64::try_from(at).is_ok_and(|at| (number("BeginTime", 0)..=number("EndTime", u64::MAX)).contains(&at))
     };
     let place = |name: &str, default| usize::try_from(number(name, default)).unwrap_or(usize::MAX);
     sent.iter()
-        .filter(|message| call["PhoneNumber"] == message.phone_number.as_str() && within(message.sent_at))
+        .filter(|message| within(message.sent_at))
         .skip(place("Offset", 0))
         .take(place("Limit", 100))
         .map(|message| Receipt::Status(message.clone()).pulled())

@@ -195,13 +195,13 @@ impl Desk {
             (Method::GET, "") => {
                 let query = form::pairs(request.query()).unwrap_or_default();
                 let asked = |message: &Message| form::value(&query, "To").is_none_or(|to| to == message.to);
-                let found: Vec<_> = self.tally.newest().into_iter().rev().filter(asked).collect();
+                let mut found = self.tally.matching(asked);
+                found.reverse();
                 Ok(answers::list(&found, &self.account.account_sid).into())
             }
             (Method::GET, sid) => {
-                let newest = self.tally.newest();
-                let found = newest.iter().find(|message| sid.strip_prefix('/') == Some(&message.sid));
-                Ok(answers::message(found.ok_or_else(not_found)?, &self.account.account_sid, false).into())
+                let found = self.tally.matching(|message| sid.strip_prefix('/') == Some(&message.sid)).pop();
+                Ok(answers::message(&found.ok_or_else(not_found)?, &self.account.account_sid, false).into())
             }
             _ => Err(Refusal::new(20004, "Method not allowed")),
         }
@@ -214,17 +214,18 @@ impl Desk {
         let body = std::str::from_utf8(&request.body).ok().and_then(form::pairs).unwrap_or_default();
         let mut message = self.message(&body, request.number)?;
         let verdict = self.script.request(request.number).and(self.script.recipient(&message.to));
-        tokio::time::sleep(verdict.wait).await;
-        if let Then::Code(code) = &verdict.then {
-            return Err(Refusal::new(code.parse().unwrap_or(0), "refused by the script"));
-        }
-        if let Some(reply) = verdict.then.before() {
-            return Ok(reply);
-        }
-        message.error_code = verdict.receipt;
-        let answer = answers::message(&message, &self.account.account_sid, true);
-        self.take(message).await;
-        Ok(verdict.then.after(answer))
+        let reply = if let Then::Code(code) = &verdict.then {
+            Err(Refusal::new(code.parse().unwrap_or(0), "refused by the script"))
+        } else if let Some(reply) = verdict.then.before() {
+            Ok(reply)
+        } else {
+            message.error_code.clone_from(&verdict.receipt);
+            let answer = answers::message(&message, &self.account.account_sid, true);
+            self.take(message).await;
+            Ok(verdict.then.after(answer))
+        };
+        verdict.pause().await;
+        reply
     }
 
     /// The message that the form asks for.

@@ -204,6 +204,18 @@ async fn connections_are_cut_before_and_after_a_message_is_taken() {
 }
 
 #[tokio::test]
+async fn a_client_that_gives_up_waiting_does_not_undo_its_message() {
+    let rules = vec![Rule::always().wait(Duration::from_secs(3600))];
+    let aliyun = start(Options { rules, ..at(CAPTURED) }).await;
+    let request = sms(1, "13800000001", "");
+    tokio::select! {
+        _ = exchange(aliyun.addr(), &request) => unreachable!("the answer is an hour away"),
+        () = aliyun.tally().received(1) => {}
+    }
+    assert_eq!(aliyun.tally().to("13800000001"), 1);
+}
+
+#[tokio::test]
 async fn receipts_come_twice_and_late_and_before_the_answer() {
     let customer = Customer::who_says(r#"{"code":0,"msg":"成功"}"#).await;
     let receipts = Plan { early: 1.0, repeated: 1.0, ..Plan::default() };

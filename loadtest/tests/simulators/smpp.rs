@@ -221,6 +221,9 @@ async fn connections_are_cut_before_and_after_a_message_is_taken() {
     let mut client = Client::bound(smsc.addr(), TRANSMITTER).await;
     smsc.cut();
     assert_eq!(client.hear().await, None);
+    let mut client = Client::bound(smsc.addr(), TRANSCEIVER).await;
+    smsc.stop().await;
+    assert_eq!(client.hear().await, None);
 }
 
 #[tokio::test]
