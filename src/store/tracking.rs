@@ -16,7 +16,8 @@ pub trait Tracking: Send + Sync {
     /// A campaign's link as its template writes it.
     async fn link(&self, campaign: CampaignNo, link: LinkNo) -> Result<Option<String>>;
 
-    /// When the provider took the delivery, or now where it is still on its way, and how many links its campaign tracks.
+    /// When the provider took the delivery, or its receipt says that it arrived, or now where it is still on its way; and
+    /// how many links its campaign tracks.
     async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>>;
 
     /// The oldest outgoing events.

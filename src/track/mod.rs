@@ -68,8 +68,8 @@ pub trait Directory: Send + Sync {
 /// A delivery as the machine rules need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered {
-    /// When the provider took it; where that is not settled yet, when it was about to be handed over (gateways follow
-    /// links before they accept a message).
+    /// When it arrived by its receipt, else when the provider took it; where that is not settled yet, when it was about
+    /// to be handed over (gateways follow links before they accept a message).
     pub at: Timestamp,
     /// How many tracked links the campaign has.
     pub links: usize,

@@ -147,18 +147,82 @@ fn compare(one: &Number, other: &Number) -> Ordering {
         (Some(one), Some(other)) => one.cmp(&other),
         (Some(whole), None) => compare_whole(whole, double(other)),
         (None, Some(whole)) => compare_whole(whole, double(one)).reverse(),
-        (None, None) => double(one).total_cmp(&double(other)),
+        (None, None) => compare_doubles(double(one), double(other)),
     }
 }
 
 fn double(number: &Number) -> f64 {
-    number.as_f64().unwrap_or(f64::NAN)
+    number.as_f64().unwrap_or_default()
+}
+
+/// JSON has no NaN, so any two have an order.
+fn compare_doubles(one: f64, other: f64) -> Ordering {
+    one.partial_cmp(&other).unwrap_or(Ordering::Equal)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the double equals a 64-bit integer, so nothing is cut")]
 fn compare_whole(whole: i128, double: f64) -> Ordering {
-    match (whole as f64).total_cmp(&double) {
+    match compare_doubles(whole as f64, double) {
         Ordering::Equal => whole.cmp(&(double as i128)),
         unequal => unequal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn number(value: &Value) -> &Number {
+        value.as_number().unwrap()
+    }
+
+    #[test]
+    fn integers_that_no_double_tells_apart_differ() {
+        let (big, bigger) = (json!(9_007_199_254_740_992_i64), json!(9_007_199_254_740_993_i64));
+        let double = json!(9_007_199_254_740_992.0);
+        assert!(!same(&big, &bigger) && same(&big, &double) && !same(&bigger, &double));
+        assert_eq!(compare(number(&double), number(&bigger)), Ordering::Less);
+        assert!(same(&json!(0), &json!(-0.0)) && same(&json!(u64::MAX), &json!(u64::MAX)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn numbers_have_one_order(whole: i64, half in -1e19..1e19_f64) {
+            let (one, other) = (json!(whole), json!(half));
+            let order = compare(number(&one), number(&other));
+            proptest::prop_assert_eq!(order.reverse(), compare(number(&other), number(&one)));
+            proptest::prop_assert_eq!(compare(number(&one), number(&one)), Ordering::Equal);
+            let near = json!(whole as f64 / 2.0);
+            proptest::prop_assert_eq!(compare(number(&one), number(&near)).is_gt(), whole > 0);
+        }
+
+        #[test]
+        fn a_test_and_its_opposite_share_those_who_have_the_attribute(value: i32, bound: i32) {
+            let (value, bound) = (json!(value), json!(bound));
+            for (test, opposite) in [
+                (Test::Eq(bound.clone()), Test::Ne(bound.clone())),
+                (Test::Order(Order::Lt, bound.clone()), Test::Order(Order::Gte, bound.clone())),
+                (Test::Order(Order::Gt, bound.clone()), Test::Order(Order::Lte, bound.clone())),
+                (Test::Exists(true), Test::Exists(false)),
+            ] {
+                proptest::prop_assert_ne!(passes(&test, Some(&value)), passes(&opposite, Some(&value)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_absent_passes_no_comparison() {
+        for test in [
+            Test::Eq(json!(1)),
+            Test::Ne(json!(1)),
+            Test::In(vec![json!(1)]),
+            Test::Contains(json!("")),
+            Test::Exists(true),
+        ] {
+            assert!(!passes(&test, None), "{test:?}");
+        }
+        assert!(passes(&Test::Exists(false), None));
     }
 }

