@@ -76,16 +76,13 @@ impl ReceiptBook {
     }
 }
 
-/// Writes what comes until every sender is gone, or the part is asked to end and nothing waits.
+/// Writes what comes until the part is asked to end and nothing waits; also where no account ever brings a receipt.
 pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: ReceiptBook, part: Shutdown) {
     let mut group = Vec::with_capacity(GROUP);
     loop {
         tokio::select! {
             biased;
-            n = waiting.recv_many(&mut group, GROUP) => if n == 0 {
-                // The lanes, which held the senders, drain before this part is asked to end.
-                return part.asked().await;
-            },
+            n = waiting.recv_many(&mut group, GROUP) => if n == 0 { return part.asked().await },
             () = part.asked() => return,
         }
         let _activity = part.activity(format!("{} receipts", group.len()));
