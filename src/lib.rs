@@ -13,6 +13,7 @@ pub mod intake;
 pub mod lifecycle;
 pub mod mailbox;
 pub mod model;
+pub mod pages;
 pub mod plan;
 pub mod provider;
 pub mod render;

@@ -2,4 +2,18 @@
 //!
 //! Imports nothing from campaignd: what it accepts, it accepts on its own reading of the standards.
 
+pub mod aliyun;
+pub mod callback;
+pub mod clock;
+pub mod digest;
+pub mod faulty_http;
+pub mod http;
+pub mod quota;
+pub mod script;
+pub mod smpp;
+pub mod sms;
 pub mod smtp;
+pub mod tally;
+pub mod tencent;
+pub mod twilio;
+pub mod webhook;

@@ -1,11 +1,12 @@
 //! The provider simulators as programs.
 
+mod command;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use campaignd_loadtest::smtp::{Action, Event, Keep, Options, Sink};
 use clap::{Parser, Subcommand};
+use command::Sms;
 
 #[derive(Parser)]
 #[command(about = "Provider simulators for campaignd")]
@@ -24,40 +25,25 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         delay_ms: u64,
     },
+    /// Be Alibaba Cloud's SMS service
+    Aliyun(Sms),
+    /// Be Tencent Cloud's SMS service
+    Tencent(Sms),
+    /// Be Twilio
+    Twilio(Sms),
+    /// Be an SMSC that speaks SMPP 3.4
+    Smsc(Sms),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::SmtpSink { listen, delay_ms } => smtp_sink(listen, Duration::from_millis(delay_ms)).await,
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "the counts are the program's result")]
-async fn smtp_sink(listen: SocketAddr, delay: Duration) -> anyhow::Result<()> {
-    let mut options = Options { keep: Keep::Counts, ..Options::default() };
-    if !delay.is_zero() {
-        options = options.script(move |event| match event {
-            Event::End { .. } => Action::Wait(delay),
-            _ => Action::Go,
-        });
-    }
-    let sink = Sink::start(listen, options).await.with_context(|| format!("cannot listen on {listen}"))?;
-    println!("listening on {}", sink.addr());
-    let mut last = sink.counts();
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        second.tick().await;
-        let now = sink.counts();
-        if now != last {
-            println!(
-                "{} messages/s, {} MB/s; {} messages over {} connections in all",
-                now.messages - last.messages,
-                (now.bytes - last.bytes) / 1_000_000,
-                now.messages,
-                now.connections
-            );
+        Command::SmtpSink { listen, delay_ms } => {
+            command::smtp_sink(listen, Duration::from_millis(delay_ms)).await
         }
-        last = now;
+        Command::Aliyun(sms) => command::aliyun(sms).await,
+        Command::Tencent(sms) => command::tencent(sms).await,
+        Command::Twilio(sms) => command::twilio(sms).await,
+        Command::Smsc(sms) => command::smsc(sms).await,
     }
 }

@@ -54,24 +54,36 @@ impl Acceptor {
 
     /// A submission, or why the configuration or the templates forbid the job.
     fn submission(&self, read: ReadJob) -> Result<Submission, InvalidJob> {
-        let (template, purpose_forbidden) = match &read.job {
+        let (template, purpose_forbidden, apps) = match &read.job {
             Job::Campaign(job) => {
                 self.check_provider(job.channel, job.provider.as_deref())?;
-                (Some(self.pin(&job.template, job.channel)?), self.forbids(job.channel, job.purpose))
+                let template = self.pin(&job.template, job.channel)?;
+                let apps = self.apps(job.channel, job.provider.as_deref());
+                (Some(template), self.forbids(job.channel, job.purpose), apps)
             }
             Job::Message(job) => {
                 self.check_provider(job.channel, job.provider.as_deref())?;
-                (Some(self.pin(&job.template, job.channel)?), self.forbids(job.channel, job.purpose))
+                let template = self.pin(&job.template, job.channel)?;
+                let apps = self.apps(job.channel, job.provider.as_deref());
+                (Some(template), self.forbids(job.channel, job.purpose), apps)
             }
-            Job::Contacts(_) | Job::Control(_) => (None, false),
+            Job::Contacts(_) | Job::Control(_) => (None, false, None),
         };
-        Ok(Submission {
-            job: read.job,
-            content_hash: read.content_hash,
-            template,
-            purpose_forbidden,
-            apps: None,
-        })
+        Ok(Submission { job: read.job, content_hash: read.content_hash, template, purpose_forbidden, apps })
+    }
+
+    /// The apps whose addresses the job's providers reach; `None` where one of them reaches every address.
+    fn apps(&self, channel: Channel, provider: Option<&str>) -> Option<Vec<String>> {
+        let listed =
+            || self.channels.get(&channel).map(|channel| channel.providers.as_slice()).unwrap_or_default();
+        let named: Vec<&str> = match provider {
+            Some(name) => vec![name],
+            None => listed().iter().map(String::as_str).collect(),
+        };
+        named
+            .into_iter()
+            .map(|name| self.providers.get(name).and_then(|provider| provider.app.clone()))
+            .collect()
     }
 
     fn check_provider(&self, channel: Channel, provider: Option<&str>) -> Result<(), InvalidJob> {

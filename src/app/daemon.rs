@@ -27,6 +27,7 @@ use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
+use crate::pages;
 use crate::plan::{Housekeeper, Planner};
 use crate::provider::Receipts;
 use crate::provider::sandbox::Mailbox;
@@ -314,8 +315,9 @@ impl Daemon {
     }
 
     fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
-        let mut api =
-            admin::router(self.store.clone()).merge(intake::http::router(acceptor, self.observers()));
+        let mut api = admin::router(self.store.clone())
+            .merge(intake::http::router(acceptor, self.observers()))
+            .merge(pages::router(self.store.clone(), self.mailbox.is_some()));
         if let Some(mailbox) = &self.mailbox {
             api = api.merge(crate::mailbox::router(mailbox.clone()));
         }

@@ -10,6 +10,7 @@ use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
 use crate::model::Channel;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
+use crate::provider::webhook::Webhook;
 use crate::provider::{Provider, Receipts};
 use crate::render::mime::Mailbox;
 
@@ -27,7 +28,7 @@ pub(super) fn lanes(
 pub(super) fn mailbox(config: &Config) -> Option<Arc<sandbox::Mailbox>> {
     let keeps = config.providers.values().filter_map(|provider| match &provider.kind {
         ProviderKind::Sandbox(settings) => Some(settings.keep),
-        ProviderKind::Smtp(_) => None,
+        ProviderKind::Smtp(_) | ProviderKind::Webhook(_) => None,
     });
     keeps.max().map(|keep| Arc::new(sandbox::Mailbox::new(keep)))
 }
@@ -82,11 +83,16 @@ pub fn account(
             let provider = Sandbox::new(&settings.name, behaviour.clone(), receipts, mailbox);
             (Arc::new(provider), Format::Content)
         }
+        ProviderKind::Webhook(webhook) => {
+            let provider = Webhook::new(webhook).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
     };
     Ok(Account {
         name: settings.name.as_str().into(),
         provider,
         format,
+        app: settings.app.as_deref().map(Into::into),
         weight: Some(settings.weight),
         limit: account_limit(settings),
     })

@@ -76,13 +76,16 @@ impl ReceiptBook {
     }
 }
 
-/// Writes what comes until the part is asked to end and nothing waits; also where no account ever brings a receipt.
+/// Writes what comes until the part is asked to end and nothing waits.
 pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: ReceiptBook, part: Shutdown) {
     let mut group = Vec::with_capacity(GROUP);
     loop {
         tokio::select! {
             biased;
-            n = waiting.recv_many(&mut group, GROUP) => if n == 0 { return part.asked().await },
+            n = waiting.recv_many(&mut group, GROUP) => if n == 0 {
+                // No provider brings receipts by this way.
+                return part.asked().await;
+            },
             () = part.asked() => return,
         }
         let _activity = part.activity(format!("{} receipts", group.len()));

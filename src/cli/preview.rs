@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
@@ -43,37 +43,9 @@ pub(super) async fn preview(config: &Path, arguments: &Arguments, out: Output) -
         })?;
         out.show(&json!({"html": html}), || html.to_owned())?;
     } else {
-        out.show(&value(&rendered.content), || text(&rendered.content))?;
+        out.show(&rendered.content, || text(&rendered.content))?;
     }
     Ok(Exit::Done)
-}
-
-fn value(content: &Content) -> Value {
-    match content {
-        Content::Email(email) => json!({
-            "channel": "email", "subject": email.subject, "from": email.from, "reply_to": email.reply_to,
-            "html": email.html, "text": email.text,
-        }),
-        Content::Sms(sms) => json!({
-            "channel": "sms", "text": sms.text,
-            "aliyun": sms.aliyun.as_ref().map(|aliyun| json!({
-                "sign_name": aliyun.sign_name, "template_code": aliyun.template_code, "params": aliyun.params,
-            })),
-        }),
-        Content::Wechat(wechat) => {
-            let data = wechat
-                .data
-                .iter()
-                .map(|(name, field)| (name.clone(), json!({"value": field.value, "color": field.color})));
-            json!({
-                "channel": "wechat", "template_id": wechat.template_id, "url": wechat.url,
-                "data": data.collect::<serde_json::Map<_, _>>(),
-            })
-        }
-        Content::Push(push) => {
-            json!({"channel": "push", "title": push.title, "body": push.body, "url": push.url})
-        }
-    }
 }
 
 fn text(content: &Content) -> String {

@@ -69,9 +69,9 @@ pub(super) async fn send_test(config: &Path, arguments: &Arguments, out: Output)
     let accepted = matches!(outcome, Outcome::Accepted { .. });
     let answer = json!({
         "provider": provider.name, "contact": contact, "outcome": outcome.as_str(),
-        "reason": outcome.reason(), "detail": detail(&outcome),
+        "reason": outcome.reason(), "detail": outcome.detail(),
     });
-    let words = || match detail(&outcome) {
+    let words = || match outcome.detail() {
         Some(detail) if !detail.is_empty() => format!("{}: {}: {detail}", provider.name, outcome.as_str()),
         _ => format!("{}: {}", provider.name, outcome.as_str()),
     };
@@ -118,18 +118,4 @@ async fn send(account: &Account, rendered: Rendered, to: &str) -> Result<Outcome
     };
     session.close().await;
     Ok(outcome)
-}
-
-/// The provider's words.
-fn detail(outcome: &Outcome) -> Option<&str> {
-    match outcome {
-        Outcome::Accepted { provider_ref } => provider_ref.as_deref(),
-        Outcome::Rejected { detail, .. }
-        | Outcome::Failed { detail, .. }
-        | Outcome::Unknown { detail, .. }
-        | Outcome::Retry { detail, .. }
-        | Outcome::Throttled { detail, .. }
-        | Outcome::AccountRefused { detail } => Some(detail),
-        Outcome::Excluded { .. } | Outcome::Expired | Outcome::Returned => None,
-    }
 }

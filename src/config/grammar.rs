@@ -102,14 +102,23 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 
 /// What links begin with: `http` or `https`, a host, maybe a path; returned without a slash at its end.
 pub(super) fn public_url(text: &str) -> Result<String, String> {
-    let explain = || "must be a URL with http or https and a host, as `https://mail.example.com`".to_owned();
-    let url: Uri = text.parse().map_err(|_| explain())?;
-    let authority = url.authority().ok_or_else(explain)?;
-    let web = matches!(url.scheme_str(), Some("http" | "https"));
-    if !web || authority.host().is_empty() || text.contains(['@', '?', '#']) {
-        return Err(explain());
+    match url(text) {
+        Ok(url) if !url.contains('?') => Ok(url.trim_end_matches('/').to_owned()),
+        _ => Err("must be a URL with http or https and a host, as `https://mail.example.com`".to_owned()),
     }
-    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Where requests go: `http` or `https`, a host, maybe a path and a query.
+pub(super) fn url(text: &str) -> Result<String, String> {
+    let parsed = text.parse::<Uri>().ok();
+    let goes = parsed.is_some_and(|url| {
+        let web = matches!(url.scheme_str(), Some("http" | "https"));
+        web && url.host().is_some_and(|host| !host.is_empty()) && !text.contains(['@', '#'])
+    });
+    if goes {
+        return Ok(text.to_owned());
+    }
+    Err("must be a URL with http or https and a host, as `https://example.com/messages`".to_owned())
 }
 
 /// A level for all, or a list by module: `info`, `info,campaignd::provider=debug`.
@@ -176,6 +185,10 @@ mod tests {
         {
             assert!(public_url(bad).is_err(), "{bad}");
         }
+        assert_eq!(url("http://x.example/in?key=a").unwrap(), "http://x.example/in?key=a");
+        assert!(
+            ["x.example/in", "https://u:p@x.example", "https://x/#a"].iter().all(|bad| url(bad).is_err())
+        );
         assert_eq!(network("10.1.2.3").unwrap(), network("10.1.2.3/32").unwrap());
         assert!(network("10.0.0.0/33").is_err());
     }
@@ -191,7 +204,7 @@ mod tests {
         fn no_text_breaks_a_grammar(text in "\\PC{0,40}") {
             // The results do not matter here, only that there is one.
             drop((duration(&text), mailbox(&text), host(&text), public_url(&text), log_level(&text)));
-            drop((helo_name(&text), list_id(&text), network(&text), provider_name(&text)));
+            drop((helo_name(&text), list_id(&text), network(&text), provider_name(&text), url(&text)));
         }
 
         #[test]

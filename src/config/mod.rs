@@ -20,7 +20,9 @@ use std::time::Duration;
 pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
-pub use provider::{ProviderConfig, ProviderKind, SandboxSettings, SmtpSettings, Tls};
+pub use provider::{
+    ProviderConfig, ProviderKind, SandboxSettings, SigningKey, SmtpSettings, Tls, WebhookSettings,
+};
 pub use secret::Secret;
 pub use service::{Amqp, Log, LogFormat, Store, StoreKind};
 

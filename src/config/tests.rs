@@ -119,7 +119,7 @@ config.toml:22: providers.relay.channel: kind `smtp` carries email, not sms
 config.toml:23: providers.relay.host: must be a host name or an IP address, without scheme and port
 config.toml:24: providers.relay.tls: `start-tls` is none of none, starttls, implicit; did you mean `starttls`?
 config.toml:26: providers.relay.from: not a valid email address: it has no @
-config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox"
+config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox, webhook"
     );
 }
 
@@ -130,7 +130,7 @@ fn what_is_missing_or_misplaced_is_named() {
         "config.toml: store.url: missing; where the ledger lives, as `sqlite:data/campaignd.db` or `postgres://user:password@host/database`
 config.toml:1: stor: unknown key; did you mean `store`?
 config.toml:3: providers.a.kind: unknown provider kind `smpt`; did you mean `smtp`?
-config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox"
+config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook"
     );
     assert_eq!(
         problems("store = \"postgres://u@h/d\"\n"),
@@ -273,6 +273,28 @@ config.toml:10: providers.play.latency_p99: is below `latency`, which half of th
         panic!()
     };
     assert_eq!(told.soft, 0.5);
+}
+
+#[test]
+fn webhooks_have_defaults_and_their_problems_are_named() {
+    let bridge = "[providers.bridge]\nkind = \"webhook\"\nurl = \"http://bridge.example/in?shop=1\"\n";
+    let secret = "secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+    let config = parse(&format!("{LEAST}{bridge}{secret}[channels.sms]\nproviders = \"bridge\"\n"));
+    let provider = &config.providers["bridge"];
+    let ProviderKind::Webhook(webhook) = &provider.kind else { panic!() };
+    assert_eq!((webhook.batch.get(), webhook.timeout.as_secs(), webhook.idempotent), (100, 30, false));
+    assert!(provider.carries(Channel::Sms) && provider.carries(Channel::Push));
+    assert!(!provider.kind.takes_idempotency_key());
+    assert!(!format!("{config:?}").contains("MfKQ"));
+    assert!(config.warnings().iter().any(|warning| warning.starts_with("providers.bridge.url: not https")));
+    let idempotent = parse(&format!("{LEAST}{bridge}{secret}idempotent = true\n"));
+    assert!(idempotent.providers["bridge"].kind.takes_idempotency_key());
+    assert_eq!(
+        problems(&format!("{LEAST}[providers.bridge]\nkind = \"webhook\"\nsecret = \"hunter2\"\nbatch = 2000\n")),
+        "config.toml:3: providers.bridge.url: missing; where messages are posted to, as `https://example.com/messages`
+config.toml:5: providers.bridge.secret: must be `whsec_` and the base64 of 24 to 64 bytes, as `openssl rand -base64 32` makes them
+config.toml:6: providers.bridge.batch: must be a whole number from 1 to 1000"
+    );
 }
 
 #[test]

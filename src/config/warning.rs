@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use hyper::Uri;
+
 use super::channel::{ChannelConfig, OnUnknown};
 use super::provider::{ProviderKind, Tls};
 use super::{Config, ProviderConfig};
@@ -42,6 +44,11 @@ impl Config {
             if sends_password_in_the_clear(provider) {
                 warnings.push(format!("providers.{name}.tls: `none` sends the password in the clear"));
             }
+            if posts_in_the_clear(provider) {
+                warnings.push(format!(
+                    "providers.{name}.url: not https; addresses and messages can be read on their way"
+                ));
+            }
         }
         warnings
     }
@@ -58,6 +65,16 @@ impl Config {
 
 fn sends_password_in_the_clear(provider: &ProviderConfig) -> bool {
     let ProviderKind::Smtp(smtp) = &provider.kind else { return false };
-    let local = smtp.host == "localhost" || smtp.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    smtp.password.is_some() && smtp.tls == Tls::None && !local
+    smtp.password.is_some() && smtp.tls == Tls::None && !is_local(&smtp.host)
+}
+
+fn posts_in_the_clear(provider: &ProviderConfig) -> bool {
+    let ProviderKind::Webhook(webhook) = &provider.kind else { return false };
+    let url = webhook.url.parse::<Uri>().ok();
+    url.is_some_and(|url| url.scheme_str() == Some("http") && !url.host().is_some_and(is_local))
+}
+
+fn is_local(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

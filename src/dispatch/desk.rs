@@ -24,6 +24,8 @@ use crate::telemetry::Metrics;
 /// A message that waits longer than this is judged again before it is sent.
 const STALE: Duration = Duration::from_secs(10);
 const SWEEP: Duration = Duration::from_secs(1);
+/// Between two looks at a limit that lets nothing through.
+const LEAST_WAIT: Duration = Duration::from_micros(100);
 
 /// What the desk is told.
 #[derive(Debug)]
@@ -60,13 +62,39 @@ struct Turn {
     /// Position among the lane's campaigns.
     place: usize,
     campaign: CampaignNo,
-    n: u32,
+    messages: usize,
+    cells: u32,
+}
+
+/// What one scope lets through at this moment.
+#[derive(Clone, Copy)]
+struct Room<'l> {
+    limiter: &'l Limiter,
+    available: u32,
+    /// Cells that may go to one session at a time.
+    chunk: u32,
+}
+
+impl<'l> Room<'l> {
+    fn of(limiter: &'l Limiter) -> Self {
+        Room { limiter, available: limiter.available(), chunk: limiter.chunk() }
+    }
+
+    /// Whether a message of `cells` may go behind those that are `taken`.
+    fn admits(&self, taken: u32, cells: u32) -> bool {
+        match taken {
+            0 => self.available >= self.limiter.needed(cells),
+            _ => taken.saturating_add(cells) <= self.available.min(self.chunk),
+        }
+    }
 }
 
 /// One account's place at the desk.
 #[derive(Debug)]
 struct Counter {
     name: Arc<str>,
+    /// The only app whose addresses it reaches.
+    app: Option<Arc<str>>,
     limiter: Limiter,
     /// 0 for an account that carries only what names it.
     weight: i64,
@@ -78,6 +106,14 @@ struct Counter {
     /// How many workers the account has in all.
     crew: usize,
     hungry: Arc<Notify>,
+}
+
+impl Counter {
+    /// Whether the message may go through this account: it names it or no other, and its address is of its app.
+    fn carries(&self, message: &Prepared) -> bool {
+        let chosen = message.provider().map_or(self.weight > 0, |named| named == &*self.name);
+        chosen && self.app.as_deref().is_none_or(|app| app == message.app)
+    }
 }
 
 impl Desk {
@@ -92,6 +128,7 @@ impl Desk {
     ) -> Self {
         let accounts = config.accounts.iter().zip(hungry).map(|(account, hungry)| Counter {
             name: account.name.clone(),
+            app: account.app.clone(),
             limiter: Limiter::new(&account.limit.rates, account.limit.burst),
             weight: account.weight.map_or(0, |weight| i64::from(weight.get())),
             credit: 0,
@@ -214,7 +251,7 @@ impl Desk {
         let scopes = self.scopes(account, &messages);
         for message in &mut messages {
             message.room = None;
-            message.permit = Permit::new(scopes.clone());
+            message.permit = Permit::new(scopes.clone(), message.cells);
             let waited = now.duration_since(message.ready_at).as_secs_f64();
             self.metrics.limiter_wait.with_label_values(&["channel"]).observe(waited);
         }
@@ -248,27 +285,26 @@ impl Desk {
 
     /// The next messages to go, with their permits taken, and the account they go to.
     fn next(&mut self, wait: &mut Duration) -> Option<(usize, Vec<Prepared>)> {
-        let channel = self.channel.available().min(self.channel.chunk());
-        if channel == 0 {
-            *wait = (*wait).min(self.channel.wait());
+        if self.channel.available() == 0 {
+            *wait = (*wait).min(self.channel.wait(1));
             return None;
         }
+        self.forget_empty_turns();
         for account in self.accounts_in_turn() {
             let limiter = &self.accounts[account].limiter;
-            let own = limiter.available().min(limiter.chunk());
-            if own == 0 {
-                *wait = (*wait).min(limiter.wait());
+            if limiter.available() == 0 {
+                *wait = (*wait).min(limiter.wait(1));
                 continue;
             }
-            let Some(turn) = self.choose(account, channel.min(own), wait) else { continue };
+            let Some(turn) = self.choose(account, wait) else { continue };
             if self.accounts[account].workers.is_empty() {
                 self.accounts[account].hungry.notify_one();
                 continue;
             }
-            self.channel.reserve(turn.n);
-            self.accounts[account].limiter.reserve(turn.n);
+            self.channel.reserve(turn.cells);
+            self.accounts[account].limiter.reserve(turn.cells);
             if let Some(limiter) = self.campaigns.get(&turn.campaign) {
-                limiter.reserve(turn.n);
+                limiter.reserve(turn.cells);
             }
             self.charge_share(account);
             return Some((account, self.pop(&turn)));
@@ -295,28 +331,38 @@ impl Desk {
         }
     }
 
-    /// The campaign whose turn it is among those that the account may carry, and how many of its messages may go.
-    /// Messages that wait are spread over all of the account's workers.
-    fn choose(&mut self, account: usize, most: u32, wait: &mut Duration) -> Option<Turn> {
-        let Counter { name, chunk, weight, workers, crew, .. } = &self.accounts[account];
-        let most = workers.last().map_or(most, |(worker, _)| most.min(*worker));
-        let carries = |message: &&Prepared| message.provider().map_or(*weight > 0, |named| named == &**name);
+    fn forget_empty_turns(&mut self) {
         for (lane, turns) in &mut self.turns {
             turns.retain(|campaign| {
                 self.queues.get(&(*campaign, *lane)).is_some_and(|queue| !queue.is_empty())
             });
+        }
+    }
+
+    /// The campaign whose turn it is among those that the account may carry, and how many of its messages may go.
+    /// Messages that wait are spread over all of the account's workers.
+    fn choose(&self, account: usize, wait: &mut Duration) -> Option<Turn> {
+        let counter = &self.accounts[account];
+        let most = counter.workers.last().map_or(usize::MAX, |(worker, _)| *worker as usize);
+        let (channel, own) = (Room::of(&self.channel), Room::of(&counter.limiter));
+        for (lane, turns) in &self.turns {
             for (place, campaign) in turns.iter().enumerate() {
                 let Some(queue) = self.queues.get(&(*campaign, *lane)) else { continue };
-                let share = queue.len().div_ceil(*crew).min(*chunk);
-                let fits = queue.iter().take(share).take_while(carries);
-                let fitting = u32::try_from(fits.count()).unwrap_or(u32::MAX);
                 let Some(limiter) = self.campaigns.get(campaign) else { continue };
-                let n = fitting.min(most).min(limiter.available()).min(limiter.chunk());
-                if n > 0 {
-                    return Some(Turn { lane: *lane, place, campaign: *campaign, n });
+                let rooms = [channel, own, Room::of(limiter)];
+                let share = queue.len().div_ceil(counter.crew).min(counter.chunk).min(most);
+                let (mut messages, mut cells) = (0, 0);
+                for message in queue.iter().take(share).take_while(|message| counter.carries(message)) {
+                    if !rooms.iter().all(|room| room.admits(cells, message.cells)) {
+                        let waits = rooms.iter().map(|room| room.limiter.wait(message.cells));
+                        *wait = (*wait).min(waits.max().unwrap_or_default().max(LEAST_WAIT));
+                        break;
+                    }
+                    messages += 1;
+                    cells += message.cells;
                 }
-                if fitting > 0 {
-                    *wait = (*wait).min(limiter.wait());
+                if messages > 0 {
+                    return Some(Turn { lane: *lane, place, campaign: *campaign, messages, cells });
                 }
             }
         }
@@ -328,10 +374,9 @@ impl Desk {
         if let Some(turns) = self.turns.get_mut(&turn.lane) {
             turns.rotate_left(turn.place + 1);
         }
-        let n = usize::try_from(turn.n).unwrap_or(usize::MAX);
         self.queues
             .get_mut(&(turn.campaign, turn.lane))
-            .map(|queue| queue.drain(..n.min(queue.len())).collect())
+            .map(|queue| queue.drain(..turn.messages.min(queue.len())).collect())
             .unwrap_or_default()
     }
 

@@ -9,12 +9,13 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 use tracing::warn;
 
+use super::brake::brake;
 use super::campaigns::Campaigns;
 use super::desk::{Desk, Note};
 use super::heart::Heart;
 use super::ledger::Ledger;
 use super::stream::{Shared, Stream, Window};
-use super::worker::{Crew, Reach};
+use super::worker::{Crew, Reach, Rest};
 use super::{LaneConfig, Limit};
 use crate::lifecycle::{Shutdown, Supervisor};
 use crate::model::{CampaignNo, Channel, Lane as Rank, Rate};
@@ -133,6 +134,11 @@ impl Lane {
         reach: &Reach,
         supervisor: &Supervisor,
     ) {
+        let (brake, brakeman) = brake(self.store.clone(), self.shutdown.clone());
+        supervisor.spawn("brake", &self.shutdown, async {
+            brakeman.run().await;
+            Ok::<(), Error>(())
+        });
         let each = config.concurrency.div_ceil(config.accounts.len().max(1));
         for (position, (account, hungry)) in config.accounts.iter().zip(hungry).enumerate() {
             let crew = Arc::new(Crew {
@@ -147,6 +153,8 @@ impl Lane {
                 metrics: self.metrics.clone(),
                 shutdown: self.shutdown.clone(),
                 reach: reach.clone(),
+                brake: brake.clone(),
+                rest: Rest::default(),
             });
             for _ in 0..each {
                 let crew = crew.clone();

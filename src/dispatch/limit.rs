@@ -3,11 +3,13 @@
 //! A limiter never lets more than rate × t + burst through in any t seconds, measured when messages leave. So a permit
 //! is reserved when it is given and charged when its message leaves: one that was held up on its way to the socket
 //! keeps its place in the burst, and must not meet there those that the time in between has earned. A limiter starts
-//! drained, so that neither a restart nor a changed rate brings a second burst.
+//! drained, so that neither a restart nor a changed rate brings a second burst. What is counted are cells: one a message,
+//! one a segment for SMS. A message of more cells than the burst goes when the burst is full, and what follows waits for
+//! its debt.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock, Reference};
@@ -39,7 +41,16 @@ struct Meter<C: Clock> {
     gcra: RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddleware>,
     burst: u32,
     cell: Duration,
-    left: Mutex<(u32, C::Instant)>,
+    level: Mutex<Level<C::Instant>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Level<I> {
+    /// Cells that were left at `at`.
+    left: u32,
+    at: I,
+    /// Cells that left and that the GCRA could not be charged with yet.
+    debt: u32,
 }
 
 impl Limiter {
@@ -59,7 +70,7 @@ impl<C: Clock + Clone> Limiter<C> {
         Limiter(Arc::new(Scope { meters, reserved: AtomicU32::new(0), clock }))
     }
 
-    /// How many messages may go now; `u32::MAX` without a limit.
+    /// How many cells may go now; `u32::MAX` without a limit.
     pub fn available(&self) -> u32 {
         let (now, reserved) = (self.0.clock.now(), self.0.reserved.load(Ordering::Acquire));
         let meters = self.0.meters.iter().map(|meter| meter.left(now).saturating_sub(reserved));
@@ -72,17 +83,23 @@ impl<C: Clock + Clone> Limiter<C> {
         chunks.min().unwrap_or(u32::MAX)
     }
 
-    /// Reserves `n`, which [`Limiter::available`] has just promised; each is charged when it departs.
-    pub fn reserve(&self, n: u32) {
+    /// How many cells must be available for a message of `cells`.
+    pub fn needed(&self, cells: u32) -> u32 {
+        self.0.meters.iter().map(|meter| meter.burst).fold(cells, u32::min)
+    }
+
+    /// Reserves cells, for which [`Limiter::available`] has just shown room; they are charged when their message departs.
+    pub fn reserve(&self, cells: u32) {
         if !self.0.meters.is_empty() {
-            self.0.reserved.fetch_add(n, Ordering::AcqRel);
+            self.0.reserved.fetch_add(cells, Ordering::AcqRel);
         }
     }
 
-    /// How long until at least one message may go, if what is reserved leaves at once.
-    pub fn wait(&self) -> Duration {
+    /// How long until a message of `cells` may go, if what is reserved leaves at once.
+    pub fn wait(&self, cells: u32) -> Duration {
         let (now, reserved) = (self.0.clock.now(), self.0.reserved.load(Ordering::Acquire));
-        self.0.meters.iter().map(|meter| meter.wait(now, reserved)).max().unwrap_or(Duration::ZERO)
+        let waits = self.0.meters.iter().map(|meter| meter.wait(now, reserved, cells));
+        waits.max().unwrap_or(Duration::ZERO)
     }
 
     /// Whether nothing is remembered: the limiter may be dropped and made anew without letting more through.
@@ -97,11 +114,11 @@ impl<C: Clock> Departures for Scope<C>
 where
     Self: std::fmt::Debug + Send + Sync,
 {
-    fn depart(&self) {
+    fn depart(&self, cells: u32) {
         for meter in &self.meters {
-            meter.charge(self.clock.now());
+            meter.charge(self.clock.now(), cells);
         }
-        self.reserved.fetch_sub(1, Ordering::AcqRel);
+        self.reserved.fetch_sub(cells, Ordering::AcqRel);
     }
 }
 
@@ -113,30 +130,50 @@ impl<C: Clock + Clone> Meter<C> {
         let gcra = RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware();
         // A fresh GCRA holds its whole burst.
         gcra.check_n(NonZeroU32::new(burst)?).ok()?.ok()?;
-        Some(Meter { gcra, burst, cell, left: Mutex::new((0, clock.now())) })
+        let level = Mutex::new(Level { left: 0, at: clock.now(), debt: 0 });
+        Some(Meter { gcra, burst, cell, level })
     }
 }
 
 impl<C: Clock> Meter<C> {
+    fn level(&self) -> MutexGuard<'_, Level<C::Instant>> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn left(&self, now: C::Instant) -> u32 {
-        let (left, at) = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        self.regained(*self.level(), now)
+    }
+
+    fn regained(&self, Level { left, at, debt }: Level<C::Instant>, now: C::Instant) -> u32 {
         let since: Duration = now.duration_since(at).into();
-        let regained = since.as_nanos() / self.cell.as_nanos().max(1);
-        self.burst.min(left.saturating_add(u32::try_from(regained).unwrap_or(u32::MAX)))
+        let cells = u32::try_from(since.as_nanos() / self.cell.as_nanos().max(1)).unwrap_or(u32::MAX);
+        self.burst.min(left.saturating_add(cells.saturating_sub(debt)))
     }
 
-    fn charge(&self, now: C::Instant) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        // Refused only where it was not reserved; then a whole cell must pass.
-        *left = (self.gcra.check().map_or(0, |snapshot| snapshot.remaining_burst_capacity()), now);
+    fn charge(&self, now: C::Instant, cells: u32) {
+        let mut level = self.level();
+        // The GCRA knows no debt: what it regained while one was paid off is taken from it first.
+        let true_left = (level.debt > 0).then(|| self.regained(*level, now));
+        let (mut charged, mut left) = (0, u32::MAX);
+        while charged < cells || true_left.is_some_and(|true_left| left > true_left.saturating_sub(cells)) {
+            let Ok(snapshot) = self.gcra.check() else {
+                left = 0;
+                break;
+            };
+            left = snapshot.remaining_burst_capacity();
+            charged += 1;
+        }
+        let debt = cells.saturating_sub(true_left.unwrap_or(charged));
+        *level = Level { left, at: now, debt };
     }
 
-    fn wait(&self, now: C::Instant, reserved: u32) -> Duration {
-        if self.left(now) > reserved {
+    fn wait(&self, now: C::Instant, reserved: u32, cells: u32) -> Duration {
+        let needed = reserved.saturating_add(cells).min(self.burst);
+        if self.left(now) >= reserved.saturating_add(cells.min(self.burst)) {
             return Duration::ZERO;
         }
-        let (left, at) = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing = (reserved.saturating_add(1)).min(self.burst).saturating_sub(left).max(1);
+        let Level { left, at, debt } = *self.level();
+        let missing = needed.saturating_sub(left).saturating_add(debt).max(1);
         let since: Duration = now.duration_since(at).into();
         match self.cell.saturating_mul(missing).saturating_sub(since) {
             // Everything is reserved: the next cell counts from a departure that is still to come.
@@ -161,7 +198,7 @@ mod tests {
 
     fn depart(limiter: &Limiter<FakeRelativeClock>, n: u32) {
         for _ in 0..n {
-            limiter.0.depart();
+            limiter.0.depart(1);
         }
     }
 
@@ -191,7 +228,7 @@ mod tests {
     fn no_rate_is_no_limit() {
         let limiter = Limiter::new(&Rates::default(), None);
         limiter.reserve(1_000_000);
-        assert_eq!((limiter.available(), limiter.wait()), (u32::MAX, Duration::ZERO));
+        assert_eq!((limiter.available(), limiter.wait(1)), (u32::MAX, Duration::ZERO));
         assert!(limiter.departures().is_none());
     }
 
@@ -212,10 +249,10 @@ mod tests {
         let (limiter, clock) = limiter("10/s", 1);
         clock.advance(Duration::from_secs(1));
         limiter.reserve(1);
-        assert_eq!((limiter.available(), limiter.wait()), (0, Duration::from_millis(100)));
+        assert_eq!((limiter.available(), limiter.wait(1)), (0, Duration::from_millis(100)));
         depart(&limiter, 1);
         clock.advance(Duration::from_millis(40));
-        assert_eq!(limiter.wait(), Duration::from_millis(60));
+        assert_eq!(limiter.wait(1), Duration::from_millis(60));
     }
 
     /// A timer that fires a millisecond late costs nothing where the burst allows catching up.
@@ -224,7 +261,7 @@ mod tests {
         let (limiter, clock) = limiter("50/s", 5);
         let (mut now, mut sent) = (Duration::ZERO, 0);
         while now < Duration::from_secs(60) {
-            let step = limiter.wait() + Duration::from_millis(1);
+            let step = limiter.wait(1) + Duration::from_millis(1);
             clock.advance(step);
             now += step;
             let n = limiter.available().min(1);
@@ -235,7 +272,42 @@ mod tests {
         assert!((2_990..=3_005).contains(&sent), "{sent}");
     }
 
+    #[test]
+    fn a_message_of_more_cells_than_the_burst_goes_and_leaves_its_debt() {
+        let (limiter, clock) = limiter("10/s", 2);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!((limiter.available(), limiter.needed(5)), (2, 2));
+        limiter.reserve(5);
+        limiter.0.depart(5);
+        assert_eq!((limiter.available(), limiter.wait(1)), (0, Duration::from_millis(400)));
+        clock.advance(Duration::from_millis(400));
+        assert_eq!(limiter.available(), 1);
+        limiter.reserve(1);
+        limiter.0.depart(1);
+        clock.advance(Duration::from_millis(100));
+        assert_eq!(limiter.available(), 1);
+    }
+
     proptest! {
+        /// A message of more cells than the burst counts as if it had waited for them: over time the rate holds.
+        #[test]
+        fn messages_of_many_cells_hold_the_rate(sizes in prop::collection::vec(1u32..9, 1..200)) {
+            let (limiter, clock) = limiter("100/s", 4);
+            let (mut now, mut sent) = (Duration::ZERO, 0u64);
+            for cells in sizes {
+                while limiter.available() < limiter.needed(cells) {
+                    let wait = limiter.wait(cells);
+                    prop_assert!(!wait.is_zero());
+                    clock.advance(wait);
+                    now += wait;
+                }
+                limiter.reserve(cells);
+                limiter.0.depart(cells);
+                prop_assert!(u128::from(sent) * 1_000 <= now.as_millis() * 100 + 4_000);
+                sent += u64::from(cells);
+            }
+        }
+
         /// Whatever the desk's rhythm, and however long messages take from their permit to the socket.
         #[test]
         fn holds_in_every_window(
@@ -252,7 +324,7 @@ mod tests {
                     let leaves: u64 = on_the_way.remove(0);
                     clock.advance(Duration::from_micros(leaves - now));
                     now = leaves;
-                    limiter.0.depart();
+                    limiter.0.depart(1);
                     left.push(leaves);
                 }
                 clock.advance(Duration::from_micros(until - now));

@@ -4,6 +4,7 @@
 //! render. Rendered messages wait at the [`desk`], which alone takes from the limits and deals to the [`worker`]s,
 //! one a connection. Outcomes and the next intents of all lanes meet in one group commit, the [`ledger`].
 
+mod brake;
 mod campaigns;
 mod compose;
 mod desk;
@@ -37,6 +38,8 @@ pub struct Account {
     pub name: Arc<str>,
     pub provider: Arc<dyn Provider>,
     pub format: Format,
+    /// The app whose addresses it reaches, for WeChat and push; `None`: every address of the channel.
+    pub app: Option<Arc<str>>,
     /// Share of the channel's messages, against the other accounts' weights; `None` for one that the channel does not
     /// list: it carries only what names it.
     pub weight: Option<NonZeroU32>,

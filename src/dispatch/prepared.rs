@@ -63,6 +63,10 @@ pub(super) struct Prepared {
     pub(super) held: Arc<Held>,
     pub(super) campaign: Arc<Campaign>,
     pub(super) address: String,
+    /// The app that the address belongs to; empty on channels that have none.
+    pub(super) app: String,
+    /// What the limits charge.
+    pub(super) cells: u32,
     /// `None` where nothing is sent.
     pub(super) content: Option<Content>,
     /// Where this recipient unsubscribes; `None` where the message carries no such way.

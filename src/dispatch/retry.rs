@@ -9,8 +9,8 @@ use crate::model::{Outcome, Reason, State};
 
 /// After a throttle answer that names no time.
 const THROTTLED: Duration = Duration::from_secs(30);
-/// After the provider refused the account.
-const ACCOUNT_REFUSED: Duration = Duration::from_secs(60);
+/// After the provider refused the account, or the campaign's template.
+const REFUSED: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -44,6 +44,11 @@ pub(super) fn decide(
         attempts,
         detail: Some(detail),
     };
+    let again = |wait, reason, detail| Decision::Again {
+        due_at: later(now, wait),
+        attempts: burnt,
+        failed: Some((reason, detail)),
+    };
     match outcome {
         Outcome::Accepted { provider_ref } => {
             Decision::Settle { state: State::Accepted, reason: None, provider_ref, attempts, detail: None }
@@ -60,18 +65,13 @@ pub(super) fn decide(
             None => settle(State::Failed, Reason::RetriesExhausted, attempts, format!("{reason}: {detail}")),
         },
         Outcome::Throttled { after, detail } => {
-            let wait = after.unwrap_or(THROTTLED).mul_f64(1.0 + 0.2 * random);
-            Decision::Again {
-                due_at: later(now, wait),
-                attempts: burnt,
-                failed: Some((Reason::Throttled, detail)),
-            }
+            again(after.unwrap_or(THROTTLED).mul_f64(1.0 + 0.2 * random), Reason::Throttled, detail)
         }
-        Outcome::AccountRefused { detail } => Decision::Again {
-            due_at: later(now, ACCOUNT_REFUSED),
-            attempts: burnt,
-            failed: Some((Reason::AccountRefused, detail)),
-        },
+        Outcome::Deferred { after, detail } => {
+            again(after.mul_f64(1.0 + 0.2 * random), Reason::Throttled, detail)
+        }
+        Outcome::CampaignRefused { detail } => again(REFUSED, Reason::MessageRefused, detail),
+        Outcome::AccountRefused { detail } => again(REFUSED, Reason::AccountRefused, detail),
         Outcome::Returned => Decision::Again { due_at: now, attempts: burnt, failed: None },
     }
 }
@@ -108,6 +108,8 @@ mod tests {
         for outcome in [
             Outcome::Returned,
             Outcome::Throttled { after: None, detail: String::new() },
+            Outcome::Deferred { after: Duration::from_secs(60), detail: String::new() },
+            Outcome::CampaignRefused { detail: String::new() },
             Outcome::AccountRefused { detail: String::new() },
         ] {
             let Decision::Again { attempts, .. } = decided(outcome, 1) else { panic!() };

@@ -17,7 +17,7 @@ use super::prepared::{Held, Last, Prepared};
 use super::rendering::{Rendered, Rendering};
 use crate::backoff::Schedule;
 use crate::lifecycle::Shutdown;
-use crate::model::{CampaignNo, Channel, DeliveryKey, Lane, Outcome, Purpose, Rate, Rates, Reason};
+use crate::model::{CampaignNo, Channel, Content, DeliveryKey, Lane, Outcome, Purpose, Rate, Rates, Reason};
 use crate::provider::Permit;
 use crate::store::dispatching::{Intent, Lease, Member, Recipient};
 use crate::store::jobs::Incarnation;
@@ -277,6 +277,8 @@ impl Stream {
                 held: held.clone(),
                 campaign: campaign.clone(),
                 address: recipient.address,
+                app: recipient.app,
+                cells: rendered.content.as_ref().map_or(1, Content::cells),
                 content: rendered.content,
                 unsubscribe: rendered.unsubscribe,
                 ready_at: Instant::now(),

@@ -1,7 +1,7 @@
 //! A worker: one session of one account. It asks the desk for messages only when it could write at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use super::brake::Brake;
 use super::compose::{Labels, compose};
 use super::desk::Note;
 use super::heart::Heart;
@@ -25,6 +26,10 @@ use crate::telemetry::Metrics;
 const IDLE: Duration = Duration::from_secs(30);
 /// How long an account that the provider refuses is left alone.
 const ACCOUNT_REFUSED: Duration = Duration::from_secs(30);
+/// After a throttle answer that names no time.
+const THROTTLED: Duration = Duration::from_secs(1);
+/// An account is tried again after this, whatever it asked for.
+const LONGEST_REST: Duration = Duration::from_secs(3_600);
 
 /// Messages of a session's first chunk, before its pace is known.
 const FIRST_CHUNK: u32 = 8;
@@ -58,6 +63,24 @@ pub(super) struct Crew {
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Shutdown,
     pub(super) reach: Reach,
+    pub(super) brake: Brake,
+    pub(super) rest: Rest,
+}
+
+/// Until when the account is left alone, for all of its workers.
+#[derive(Debug, Default)]
+pub(super) struct Rest(Mutex<Option<Instant>>);
+
+impl Rest {
+    fn until(&self) -> Option<Instant> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.filter(|until| *until > Instant::now())
+    }
+
+    fn at_least(&self, wait: Duration) {
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(Some(Instant::now() + wait.min(LONGEST_REST)));
+    }
 }
 
 /// Whether the lane's accounts can be reached: not while the last attempt to dial failed and no session is open.
@@ -108,36 +131,36 @@ impl Crew {
     /// Makes the session ready, however long it takes; `None` where the lane stops meanwhile.
     async fn dial(&self, session: &mut dyn Session) -> Option<()> {
         let mut redial = Redial::default();
-        let paused =
-            self.metrics.provider_paused.with_label_values(&[&*self.account.name, "account_refused"]);
         loop {
-            let outcome = tokio::select! {
-                () = self.shutdown.asked() => return None,
-                ready = session.ready() => match ready {
-                    Ok(()) => {
-                        paused.set(0);
-                        self.reach.opened();
-                        return Some(());
-                    }
-                    Err(outcome) => outcome,
-                },
-            };
-            let news = self.reach.failed();
-            let wait = match &outcome {
-                Outcome::AccountRefused { .. } => {
-                    paused.set(1);
-                    ACCOUNT_REFUSED
+            let wait = match self.rest.until() {
+                Some(until) => {
+                    self.reach.failed();
+                    until.duration_since(Instant::now())
                 }
-                Outcome::Throttled { after: Some(after), .. } => *after,
-                _ => redial.delay(fastrand::f64()),
+                None => {
+                    let outcome = tokio::select! {
+                        () = self.shutdown.asked() => return None,
+                        ready = session.ready() => match ready {
+                            Ok(()) => {
+                                self.show_rest("account_refused", 0);
+                                self.show_rest("throttled", 0);
+                                self.reach.opened();
+                                return Some(());
+                            }
+                            Err(outcome) => outcome,
+                        },
+                    };
+                    if self.reach.failed() {
+                        warn!(
+                            provider = &*self.account.name,
+                            ?outcome,
+                            "the provider cannot be used; trying until it can"
+                        );
+                    }
+                    self.rest_after(&outcome);
+                    redial.delay(fastrand::f64())
+                }
             };
-            if news {
-                warn!(
-                    provider = &*self.account.name,
-                    ?outcome,
-                    "the provider cannot be used; trying until it can"
-                );
-            }
             tokio::select! {
                 () = self.shutdown.asked() => return None,
                 () = sleep(wait) => {}
@@ -145,10 +168,29 @@ impl Crew {
         }
     }
 
+    /// Leaves the account alone for as long as its answer asks.
+    fn rest_after(&self, outcome: &Outcome) {
+        match outcome {
+            Outcome::AccountRefused { .. } => {
+                self.show_rest("account_refused", 1);
+                self.rest.at_least(ACCOUNT_REFUSED);
+            }
+            Outcome::Throttled { after, .. } => {
+                self.show_rest("throttled", 1);
+                self.rest.at_least(after.unwrap_or(THROTTLED));
+            }
+            _ => {}
+        }
+    }
+
+    fn show_rest(&self, reason: &str, rests: i64) {
+        self.metrics.provider_paused.with_label_values(&[&*self.account.name, reason]).set(rests);
+    }
+
     /// Sends what the desk deals, until the session is idle for long, breaks, or the lane stops.
     async fn serve(&self, session: &mut dyn Session) {
         let mut most = FIRST_CHUNK;
-        while session.ready().await.is_ok() {
+        while self.rest.until().is_none() && session.ready().await.is_ok() {
             let (reply, mut dealt) = oneshot::channel();
             if self.desk.send(Note::Pull { account: self.position, most, reply }).await.is_err() {
                 return;
@@ -189,14 +231,22 @@ impl Crew {
         } else {
             (self.timed(session, &messages).await, true)
         };
-        let throttled = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Throttled { .. }));
         let now = Timestamp::now();
         for (prepared, outcome) in prepared.into_iter().zip(outcomes) {
             self.count(&outcome);
+            self.rest_after(&outcome);
+            match outcome {
+                Outcome::Accepted { .. } if self.channel == Channel::Sms => {
+                    let segments = self.metrics.segments_sent.with_label_values(&[&*self.account.name]);
+                    segments.inc_by(prepared.cells.into());
+                }
+                Outcome::CampaignRefused { .. } => self.brake.refused(&prepared.campaign),
+                _ => {}
+            }
             record.add(prepared, outcome, Some(&self.account.name), &self.retry, now);
         }
         self.ledger.record(record).await;
-        usable && !throttled
+        usable
     }
 
     async fn timed(&self, session: &mut dyn Session, messages: &[Message]) -> Vec<Outcome> {
@@ -250,7 +300,7 @@ impl Crew {
         let reason = outcome.reason().map_or("", Reason::as_str);
         let labels = [self.channel.as_str(), &*self.account.name, outcome.as_str(), reason];
         self.metrics.attempts.with_label_values(&labels).inc();
-        if matches!(outcome, Outcome::Retry { .. } | Outcome::Throttled { .. }) {
+        if matches!(outcome, Outcome::Retry { .. } | Outcome::Throttled { .. } | Outcome::Deferred { .. }) {
             self.metrics.retries.with_label_values(&[self.channel.as_str(), reason]).inc();
         }
     }

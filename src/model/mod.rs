@@ -16,6 +16,7 @@ pub mod job;
 pub mod outcome;
 pub mod rate;
 pub mod receipt;
+pub mod segments;
 
 pub use address::InvalidAddress;
 pub use campaign::{CampaignStatus, Control};

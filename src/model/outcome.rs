@@ -19,6 +19,11 @@ pub enum Outcome {
     Retry { reason: Reason, after: Option<Duration>, detail: String },
     /// Certainly not taken; the provider asks the account to slow down. Burns no attempt.
     Throttled { after: Option<Duration>, detail: String },
+    /// Certainly not taken; the provider asks to leave this recipient alone for a while. Burns no attempt.
+    Deferred { after: Duration, detail: String },
+    /// Certainly not taken; the provider refuses the campaign's template, whoever gets it. Burns no attempt, pauses the
+    /// campaign where it repeats.
+    CampaignRefused { detail: String },
     /// Certainly not taken; the provider refuses the account. Burns no attempt, pauses the provider.
     AccountRefused { detail: String },
     /// Never attempted: a rule that became true after planning.
@@ -39,10 +44,28 @@ impl Outcome {
             Outcome::Unknown { .. } => "unknown",
             Outcome::Retry { .. } => "retry",
             Outcome::Throttled { .. } => "throttled",
+            Outcome::Deferred { .. } => "deferred",
+            Outcome::CampaignRefused { .. } => "campaign_refused",
             Outcome::AccountRefused { .. } => "account_refused",
             Outcome::Excluded { .. } => "excluded",
             Outcome::Expired => "expired",
             Outcome::Returned => "returned",
+        }
+    }
+
+    /// The provider's words, or its id for what it took.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Outcome::Accepted { provider_ref } => provider_ref.as_deref(),
+            Outcome::Rejected { detail, .. }
+            | Outcome::Failed { detail, .. }
+            | Outcome::Unknown { detail, .. }
+            | Outcome::Retry { detail, .. }
+            | Outcome::Throttled { detail, .. }
+            | Outcome::Deferred { detail, .. }
+            | Outcome::CampaignRefused { detail }
+            | Outcome::AccountRefused { detail } => Some(detail),
+            Outcome::Excluded { .. } | Outcome::Expired | Outcome::Returned => None,
         }
     }
 
@@ -53,7 +76,8 @@ impl Outcome {
             | Outcome::Unknown { reason, .. }
             | Outcome::Retry { reason, .. }
             | Outcome::Excluded { reason } => Some(*reason),
-            Outcome::Throttled { .. } => Some(Reason::Throttled),
+            Outcome::Throttled { .. } | Outcome::Deferred { .. } => Some(Reason::Throttled),
+            Outcome::CampaignRefused { .. } => Some(Reason::MessageRefused),
             Outcome::AccountRefused { .. } => Some(Reason::AccountRefused),
             Outcome::Expired => Some(Reason::CampaignExpired),
             Outcome::Accepted { .. } | Outcome::Returned => None,

@@ -25,6 +25,9 @@ pub struct Receipt {
 pub enum About {
     /// The provider echoes our key.
     Delivery(DeliveryKey),
+    /// The provider echoes only the id that it gave the message with its answer; the ledger knows whose that is where the
+    /// account says so ([`crate::model::Outcome::Accepted`]).
+    Reference { provider: String, reference: String },
     /// The provider names an address only, in its canonical form.
     Address { channel: Channel, address: String },
 }

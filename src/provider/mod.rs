@@ -2,10 +2,17 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
+#[cfg(test)]
+mod certificate;
+pub mod credential;
+mod detail;
 mod hook;
+pub mod http;
 mod permit;
 pub mod sandbox;
 pub mod smtp;
+mod trust;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -14,6 +21,7 @@ use bytes::Bytes;
 
 pub use hook::{Hook, HookAnswer, HookRefusal, HookRequest, Receipts};
 pub use permit::{Departures, Permit};
+pub use trust::InvalidTrust;
 
 use crate::model::{Content, DeliveryKey, Outcome, Purpose};
 

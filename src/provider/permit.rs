@@ -8,20 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A scope whose rate counts messages as they leave.
 pub trait Departures: Debug + Send + Sync {
-    /// One message leaves now, or never will.
-    fn depart(&self);
+    /// A message that is charged `cells` leaves now, or never will.
+    fn depart(&self, cells: u32);
 }
 
 /// Permission for one message in every scope that limits it. Spent at the latest when it is dropped.
 #[derive(Debug, Default)]
 pub struct Permit {
     scopes: Vec<Arc<dyn Departures>>,
+    cells: u32,
     spent: AtomicBool,
 }
 
 impl Permit {
-    pub fn new(scopes: Vec<Arc<dyn Departures>>) -> Self {
-        Permit { scopes, spent: AtomicBool::new(false) }
+    /// For a message that is charged `cells` in each scope.
+    pub fn new(scopes: Vec<Arc<dyn Departures>>, cells: u32) -> Self {
+        Permit { scopes, cells, spent: AtomicBool::new(false) }
     }
 
     /// The message's first byte is with the socket. Later calls change nothing.
@@ -30,7 +32,7 @@ impl Permit {
             return;
         }
         for scope in &self.scopes {
-            scope.depart();
+            scope.depart(self.cells);
         }
     }
 }

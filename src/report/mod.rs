@@ -5,6 +5,7 @@
 //! `None`, never 0: SMS, WeChat and push have no pixel, and where no receipt arrives nobody knows what was delivered.
 
 mod csv;
+mod figure;
 mod rate;
 mod table;
 
@@ -13,10 +14,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use figure::{number, percent};
 pub use rate::{Base, Rates, Ratio};
 
 use crate::model::{CampaignStatus, Channel, Reason, State};
 use crate::store::campaigns::CampaignRecord;
+use crate::store::overview::Overview;
 use crate::store::reports::{Counts, Engaged, HourCount, LinkCount};
 use crate::store::{Result, Store};
 
@@ -78,14 +81,11 @@ impl Report {
         let channel = campaign.channel;
         let states = by_state(&counts);
         let count = |state| states.get(&state).copied().unwrap_or(0);
-        let delivered = Some(count(State::Delivered)).filter(|n| *n > 0 || gives_receipts(channel));
+        let delivered = delivered(channel, count(State::Delivered));
         let bounced = Some(count(State::Bounced)).filter(|n| *n > 0 || delivered.is_some());
-        let opens = (channel == Channel::Email).then_some(counts.opens);
+        let opens = has_pixel(channel).then_some(counts.opens);
         let complaints = Some(counts.complaints).filter(|n| *n > 0 || channel == Channel::Email);
-        let (base, reached) = match delivered {
-            Some(delivered) => (Base::Delivered, delivered),
-            None => (Base::Sent, counts.sent),
-        };
+        let (base, reached) = base(delivered, counts.sent);
         let receipts = delivered.map(|delivered| delivered + count(State::Bounced));
         let rates = Rates {
             delivery: Ratio::of(delivered, counts.sent),
@@ -120,6 +120,31 @@ impl Report {
             series: counts.series,
         }
     }
+}
+
+/// The open and the click rate of a campaign in a list, as its report has them.
+pub fn engagement(overview: &Overview) -> [Ratio; 2] {
+    let channel = overview.channel;
+    let (_, reached) = base(delivered(channel, overview.delivered), overview.sent);
+    let opened = has_pixel(channel).then_some(overview.opened);
+    [Ratio::of(opened, reached), Ratio::of(Some(overview.clicked), reached)]
+}
+
+/// What the rates of engagement are a share of, and how many that are.
+fn base(delivered: Option<i64>, sent: i64) -> (Base, i64) {
+    match delivered {
+        Some(delivered) => (Base::Delivered, delivered),
+        None => (Base::Sent, sent),
+    }
+}
+
+/// `None` where nobody says what was delivered.
+fn delivered(channel: Channel, receipts: i64) -> Option<i64> {
+    Some(receipts).filter(|n| *n > 0 || gives_receipts(channel))
+}
+
+fn has_pixel(channel: Channel) -> bool {
+    channel == Channel::Email
 }
 
 /// Channels whose every provider reports what was delivered. E-mail relays and push services report bounces at most, so

@@ -4,6 +4,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::figure::{number, percent};
 use super::{Ratio, Report};
 use crate::store::reports::Engaged;
 
@@ -127,24 +128,6 @@ fn grid(header: &[&str], right: &[usize]) -> Table {
     table
 }
 
-/// With commas between thousands, `n/a` where the channel cannot observe it.
-fn number(n: Option<i64>) -> String {
-    let Some(n) = n else { return "n/a".to_owned() };
-    let digits = n.unsigned_abs().to_string();
-    let mut text = if n < 0 { "-".to_owned() } else { String::new() };
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "n/a".to_owned(), |share| format!("{:.2} %", share * 100.0))
-}
-
 /// Full for 1; what is more than nothing shows.
 fn bar(share: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, then is clamped")]
@@ -162,14 +145,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn numbers_read_easily() {
-        assert_eq!(number(Some(1_234_567)), "1,234,567");
-        assert_eq!(number(Some(-1_000)), "-1,000");
-        assert_eq!((number(Some(12)), number(None)), ("12".into(), "n/a".into()));
-        assert_eq!((percent(Some(0.12346)), percent(None)), ("12.35 %".into(), "n/a".into()));
-    }
 
     #[test]
     fn bars_show_what_is_more_than_nothing() {

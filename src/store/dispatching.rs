@@ -135,6 +135,8 @@ pub struct Recipient {
     pub attributes: Map<String, Value>,
     pub own_data: Option<Map<String, Value>>,
     pub address: String,
+    /// The app that the address belongs to; empty on channels that have none.
+    pub app: String,
     pub excluded: Option<Reason>,
 }
 

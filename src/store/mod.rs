@@ -5,6 +5,7 @@ pub mod campaigns;
 pub mod contacts;
 pub mod dispatching;
 pub mod jobs;
+pub mod overview;
 pub mod planning;
 pub mod postgres;
 pub mod receipts;
@@ -24,6 +25,7 @@ pub use campaigns::Campaigns;
 pub use contacts::Contacts;
 pub use dispatching::Dispatching;
 pub use jobs::Jobs;
+pub use overview::Overviews;
 pub use planning::Planning;
 pub use receipts::Receipts;
 pub use reports::Reports;
@@ -31,12 +33,21 @@ pub use tracking::Tracking;
 
 /// Everything that a store can do.
 pub trait Store:
-    Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Receipts + Tracking + Reports
+    Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Receipts + Tracking + Reports + Overviews
 {
 }
 
 impl<T> Store for T where
-    T: Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Receipts + Tracking + Reports
+    T: Admin
+        + Jobs
+        + Contacts
+        + Campaigns
+        + Planning
+        + Dispatching
+        + Receipts
+        + Tracking
+        + Reports
+        + Overviews
 {
 }
 

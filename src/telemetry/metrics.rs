@@ -124,6 +124,8 @@ catalogue! {
     attempt_duration: HistogramVec = "campaignd_attempt_duration_seconds" ["provider"]
         {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0}
         "From the first byte of an attempt to the provider's answer. Alert where the 99th percentile nears the time-out: doubts follow.";
+    segments_sent: IntCounterVec = "campaignd_segments_sent_total" ["provider"]
+        "SMS segments in messages that the provider took: what it bills. Alert where segments a message rise: a text grew, or left the GSM alphabet.";
     in_flight: IntGaugeVec = "campaignd_in_flight" ["provider"]
         "Messages handed over and not answered yet. At its bound for long while the limiter has room: raise `concurrency`.";
     receipts: IntCounterVec = "campaignd_receipts_total" ["provider", "state"]

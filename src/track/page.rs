@@ -1,7 +1,9 @@
 //! The unsubscribe pages, in English and Chinese: whole in themselves, no script, nothing from elsewhere.
 
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
+
+use crate::http::Language;
 
 const STYLE: &str = "body{margin:0;min-height:100vh;display:grid;place-items:center;background:#f4f5f7;color:#1d2430;\
 font:1.0625rem/1.6 system-ui,-apple-system,\"PingFang SC\",\"Microsoft YaHei\",sans-serif}\
@@ -18,45 +20,6 @@ base-uri 'none'; frame-ancestors 'none'";
 /// What the form posts is what RFC 8058 has mail programs post.
 const FORM: (&str, &str) =
     ("<form method=\"post\"><button name=\"List-Unsubscribe\" value=\"One-Click\">", "</button></form>");
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
-    English,
-    Chinese,
-}
-
-impl Language {
-    /// The preferred one of the two by `Accept-Language` (RFC 9110, section 12.5.4); English where it names neither.
-    pub(super) fn preferred(headers: &HeaderMap) -> Self {
-        let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-        let mut best = (0.0, Self::English);
-        for (weight, language) in accepted.unwrap_or_default().split(',').filter_map(weighed) {
-            if weight > best.0 {
-                best = (weight, language);
-            }
-        }
-        best.1
-    }
-
-    fn tag(self) -> &'static str {
-        match self {
-            Self::English => "en",
-            Self::Chinese => "zh",
-        }
-    }
-}
-
-/// One entry of `Accept-Language`, as `zh-CN;q=0.8`, where it names one of ours.
-fn weighed(entry: &str) -> Option<(f32, Language)> {
-    let (range, parameter) = entry.split_once(';').unwrap_or((entry, "q=1"));
-    let language = match range.trim().split('-').next()?.to_ascii_lowercase().as_str() {
-        "en" => Language::English,
-        "zh" => Language::Chinese,
-        _ => return None,
-    };
-    let weight = parameter.trim().strip_prefix("q=")?.parse().ok()?;
-    Some((weight, language))
-}
 
 /// Asks whether to unsubscribe; its button posts to the page's own address.
 pub(super) fn ask(language: Language) -> Response {
@@ -98,7 +61,6 @@ fn page(language: Language, title: &str, content: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use sha2::{Digest, Sha256};
@@ -109,23 +71,5 @@ mod tests {
     fn the_policy_names_the_style() {
         let hash = BASE64_STANDARD.encode(Sha256::digest(STYLE));
         assert!(POLICY.contains(&format!("'sha256-{hash}'")), "the style's hash is now {hash}");
-    }
-
-    #[test]
-    fn the_preferred_language_wins() {
-        for (accepted, expected) in [
-            ("zh-CN,zh;q=0.9,en;q=0.8", Language::Chinese),
-            ("de-DE,de;q=0.9,en;q=0.5,zh;q=0.4", Language::English),
-            ("en;q=0.3, ZH-Hant-TW;q=0.7", Language::Chinese),
-            ("zh;q=0", Language::English),
-            ("fr", Language::English),
-            ("zh;q=nonsense,;;,=", Language::English),
-            ("", Language::English),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static(accepted));
-            assert_eq!(Language::preferred(&headers), expected, "{accepted}");
-        }
-        assert_eq!(Language::preferred(&HeaderMap::new()), Language::English);
     }
 }

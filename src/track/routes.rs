@@ -25,10 +25,10 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::hooks::{self, Hook};
-use super::page::{self, Language};
+use super::page;
 use super::visitor::Visitor;
 use super::{ClickClaims, Directory, EventIntake, Fate, Observer, Tokens};
-use crate::http::{Problem, problem};
+use crate::http::{Language, Problem, problem};
 use crate::model::{DeliveryKey, Event, EventKind, LinkNo};
 
 /// What a client is told to wait, in seconds, while the store is away.

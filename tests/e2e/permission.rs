@@ -1,7 +1,6 @@
 //! Who may be written to: consent and purpose when a campaign is planned, and whatever changes before a mail goes.
 
 use campaignd::model::{CampaignStatus, Channel};
-use campaignd::store::Contacts as _;
 use campaignd::store::contacts::Suppression;
 use serde_json::{Value, json};
 

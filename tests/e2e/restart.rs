@@ -11,9 +11,19 @@ use crate::harness::shop::{Shop, campaign, mailbox};
 const PEOPLE: usize = 1_500;
 const WINDOW: usize = 40;
 
-async fn begun() -> Shop {
+/// Where the ledger is kept.
+#[derive(Clone, Copy)]
+enum Ledger {
+    Postgres,
+    Sqlite,
+}
+
+async fn begun(ledger: Ledger) -> Shop {
     let sink = RecordingSink::start().await;
-    let setup = Setup::without_broker(sink.address(), "").await;
+    let setup = match ledger {
+        Ledger::Postgres => Setup::without_broker(sink.address(), "").await,
+        Ledger::Sqlite => Setup::embedded(sink.address(), ""),
+    };
     setup.configure("channels.email", &format!("unknown_window = {WINDOW}"));
     let shop = Shop::with(setup, sink).await;
     shop.people(PEOPLE).await;
@@ -22,9 +32,8 @@ async fn begun() -> Shop {
     shop
 }
 
-#[tokio::test]
-async fn asked_to_stop_it_hands_back_what_it_has() {
-    let mut shop = begun().await;
+async fn stopped_it_hands_back_what_it_has(ledger: Ledger) {
+    let mut shop = begun(ledger).await;
     shop.restart().await;
     assert!(shop.sink.mails().len() < PEOPLE, "it was stopped in the middle");
     shop.restart().await;
@@ -33,9 +42,8 @@ async fn asked_to_stop_it_hands_back_what_it_has() {
     assert_eq!(shop.reached().len(), PEOPLE);
 }
 
-#[tokio::test]
-async fn killed_it_leaves_only_the_window_in_doubt() {
-    let mut shop = begun().await;
+async fn killed_it_leaves_only_the_window_in_doubt(ledger: Ledger) {
+    let mut shop = begun(ledger).await;
     shop.daemon.process.sigkill();
     shop.daemon.process.ended().await;
     assert!(shop.sink.mails().len() < PEOPLE, "it was killed in the middle");
@@ -51,4 +59,24 @@ async fn killed_it_leaves_only_the_window_in_doubt() {
     let reached = shop.reached();
     assert!(reached.is_superset(&accepted), "whoever counts as accepted has the mail");
     assert!(reached.difference(&accepted).all(|to| doubtful.contains(to)));
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_hands_back_what_it_has() {
+    stopped_it_hands_back_what_it_has(Ledger::Postgres).await;
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_hands_back_what_it_has_on_sqlite() {
+    stopped_it_hands_back_what_it_has(Ledger::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_kill_leaves_only_the_window_in_doubt() {
+    killed_it_leaves_only_the_window_in_doubt(Ledger::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_kill_leaves_only_the_window_in_doubt_on_sqlite() {
+    killed_it_leaves_only_the_window_in_doubt(Ledger::Sqlite).await;
 }

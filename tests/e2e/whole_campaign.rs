@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use campaignd::model::Channel;
-use campaignd::store::Admin as _;
-use campaignd::store::Contacts as _;
 use campaignd::store::contacts::Suppression;
 use campaignd::token::{Key, Keyring, Kind};
 use serde_json::json;

@@ -40,6 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("track", &["model", "token", "lifecycle", "telemetry", "batcher", "http"]),
     ("report", &["model", "store"]),
     ("admin", &["model", "store", "report", "http"]),
+    ("pages", &["model", "store", "report", "http"]),
     ("app", ALL),
     ("cli", ALL),
 ];

@@ -15,6 +15,8 @@ mod docs;
 #[cfg(test)]
 pub mod harness;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod store;

@@ -2,6 +2,7 @@
 
 mod sandbox;
 mod smtp;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -14,12 +15,14 @@ use crate::model::{Channel, Rates};
 
 pub use sandbox::SandboxSettings;
 pub use smtp::{SmtpSettings, Tls};
+pub use webhook::{SigningKey, WebhookSettings};
 
 /// Kinds that are planned and not built.
-const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush", "webhook"];
+const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush"];
 
 /// What `kind` may be, and the channels that each carries.
-const KINDS: &[(&str, &[Channel])] = &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL)];
+const KINDS: &[(&str, &[Channel])] =
+    &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL), ("webhook", Channel::ALL)];
 
 /// One account at one provider.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct ProviderConfig {
     pub name: String,
     /// `None`: every channel that lists it.
     pub channel: Option<Channel>,
+    /// The app whose addresses it reaches, for WeChat and push; `None`: every address of the channel.
+    pub app: Option<String>,
     /// Messages, for SMS segments; empty means no limit.
     pub rate: Rates,
     /// `None`: a tenth of a second's worth, at least 1.
@@ -46,6 +51,7 @@ impl ProviderConfig {
 pub enum ProviderKind {
     Smtp(Box<SmtpSettings>),
     Sandbox(SandboxSettings),
+    Webhook(Box<WebhookSettings>),
 }
 
 impl ProviderKind {
@@ -54,6 +60,7 @@ impl ProviderKind {
         match self {
             ProviderKind::Smtp(_) => false,
             ProviderKind::Sandbox(_) => true,
+            ProviderKind::Webhook(webhook) => webhook.idempotent,
         }
     }
 }
@@ -90,6 +97,10 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
             }
         })?;
     let channel = channel(&mut table, kind, channels);
+    let app = table.text("app", grammar::line);
+    if app.is_some() && !matches!(channel, Some(Channel::Wechat | Channel::Push)) {
+        table.problem("app", "belongs to accounts of the channels wechat and push alone");
+    }
     let (rate, burst) = rate_and_burst(&mut table);
     if !rate.0.is_empty() && channel.is_none() {
         table.problem("rate", "needs a `channel` beside it: each channel keeps its own limits");
@@ -97,10 +108,11 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
     let weight = table.number("weight", "a whole number from 1 to 4294967295").unwrap_or(NonZeroU32::MIN);
     let settings = match kind {
         "smtp" => smtp::smtp(&mut table).map(|smtp| ProviderKind::Smtp(Box::new(smtp))),
+        "webhook" => webhook::webhook(&mut table).map(|webhook| ProviderKind::Webhook(Box::new(webhook))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();
-    Some(ProviderConfig { name: name.to_owned(), channel, rate, burst, weight, kind: settings? })
+    Some(ProviderConfig { name: name.to_owned(), channel, app, rate, burst, weight, kind: settings? })
 }
 
 /// The channel that the provider says it carries, else the only one of its kind.

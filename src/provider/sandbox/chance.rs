@@ -73,8 +73,8 @@ mod tests {
         let mut tenths = [0u32; 10];
         for question in 0..100_000 {
             let draw = Chance::of(7, [question]).share();
-            let tenth = (0..10).rev().find(|tenth| draw >= f64::from(*tenth) / 10.0).unwrap();
-            tenths[tenth as usize] += 1;
+            let tenth = (0..10u8).rev().find(|tenth| draw >= f64::from(*tenth) / 10.0).unwrap();
+            tenths[usize::from(tenth)] += 1;
         }
         assert!(tenths.iter().all(|n| (9_700..10_300).contains(n)), "{tenths:?}");
     }

@@ -266,7 +266,7 @@ mod tests {
         assert_share(saved, 0.95 * 0.1 * 0.88);
         let reseeded = SandboxSettings { seed: 2, ..settings };
         assert!(
-            (0..N).any(|contact| fate(&reseeded, Channel::Push, key(contact), 1) != first[contact as usize])
+            (0..N).zip(&first).any(|(contact, was)| fate(&reseeded, Channel::Push, key(contact), 1) != *was)
         );
     }
 

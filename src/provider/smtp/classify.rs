@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
+use super::super::detail::masked;
 use super::reply::Reply;
-use crate::model::{Outcome, Reason, address};
+use crate::model::{Outcome, Reason};
 
 /// Which command was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,26 +163,12 @@ pub(super) fn refused(reply: &Reply, stage: Stage) -> Outcome {
 
 /// The reply on one line, addresses masked, at most 200 bytes.
 pub(super) fn detail(reply: &Reply) -> String {
-    let mut detail = match reply.enhanced {
-        Some((subject, part)) => format!("{} {}.{subject}.{part} ", reply.code, reply.code / 100),
-        None => format!("{} ", reply.code),
-    };
-    let delimiter = |c: char| c.is_whitespace() || c.is_control() || "<>()[]{}\"',;:=".contains(c);
-    for word in reply.text.split_inclusive(delimiter) {
-        let bare = word.trim_end_matches(delimiter);
-        if bare.contains('@') {
-            detail.push_str(&address::masked(bare));
-        } else {
-            detail.push_str(bare);
+    match reply.enhanced {
+        Some((subject, part)) => {
+            masked(&format!("{} {}.{subject}.{part} {}", reply.code, reply.code / 100, reply.text))
         }
-        detail.extend(
-            word.chars().rev().take_while(|c| delimiter(*c)).map(|c| if c.is_control() { ' ' } else { c }),
-        );
+        None => masked(&format!("{} {}", reply.code, reply.text)),
     }
-    let end = (0..=200).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
-    detail.truncate(end);
-    detail.truncate(detail.trim_end().len());
-    detail
 }
 
 const LONGEST_REF: usize = 64;

@@ -2,18 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::model::{Outcome, Reason};
+use super::super::trust::{InvalidTrust, Trust};
+use crate::model::Outcome;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tls {
@@ -56,7 +51,7 @@ pub struct SmtpConfig {
     pub host: String,
     pub port: u16,
     pub tls: Tls,
-    /// PEM certificates that are trusted beside the system's.
+    /// PEM certificates that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
     pub username: Option<String>,
     pub password: Option<String>,
@@ -105,20 +100,14 @@ impl fmt::Debug for SmtpConfig {
 pub enum InvalidSmtp {
     #[error("helo_name is not a host name")]
     HeloName,
-    #[error("host `{0}` is neither a name nor an IP address that a certificate can be for")]
-    Host(String),
-    #[error("cannot read certificates from ca_file {}", .path.display())]
-    CaFile { path: PathBuf, source: rustls::pki_types::pem::Error },
-    #[error("no trusted certificates: the system has none and ca_file is absent or empty")]
-    NoRoots,
-    #[error("TLS cannot be set up")]
-    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Trust(#[from] InvalidTrust),
 }
 
 /// A checked configuration with what all its connections share.
 pub(super) struct Account {
     pub(super) config: SmtpConfig,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    trust: Option<Trust>,
 }
 
 impl Account {
@@ -129,56 +118,20 @@ impl Account {
         if !config.helo_name.as_ref().is_none_or(is_name) {
             return Err(InvalidSmtp::HeloName);
         }
-        let tls = match config.tls {
+        let trust = match config.tls {
             Tls::None => None,
-            Tls::StartTls | Tls::Implicit => Some((connector(&config)?, server_name(&config.host)?)),
+            Tls::StartTls | Tls::Implicit => Some(Trust::new(&config.host, config.ca_file.as_deref(), &[])?),
         };
-        Ok(Account { config, tls })
+        Ok(Account { config, trust })
     }
 
     /// The TLS handshake, with the certificate checked against the host.
     pub(super) async fn encrypt(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Outcome> {
-        let refused = |detail| Outcome::AccountRefused { detail };
-        let Some((connector, name)) = &self.tls else {
-            return Err(refused("TLS is not configured".to_owned()));
-        };
-        let retry = |detail| Outcome::Retry { reason: Reason::ConnectionFailed, after: None, detail };
-        let wait = self.config.timeouts.connect;
-        match timeout(wait, connector.connect(name.clone(), stream)).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) if error.get_ref().is_some_and(|error| error.is::<rustls::Error>()) => {
-                Err(refused(format!("TLS failed: {error}; check tls, ca_file and the server's certificate")))
-            }
-            Ok(Err(error)) => Err(retry(format!("the connection broke in the TLS handshake: {error}"))),
-            Err(_) => Err(retry(format!("no TLS handshake within {} s", wait.as_secs()))),
+        match &self.trust {
+            Some(trust) => trust.encrypt(stream, self.config.timeouts.connect).await,
+            None => Err(Outcome::AccountRefused { detail: "TLS is not configured".to_owned() }),
         }
     }
-}
-
-fn server_name(host: &str) -> Result<ServerName<'static>, InvalidSmtp> {
-    let bare = host.trim_matches(['[', ']']).to_owned();
-    ServerName::try_from(bare).map_err(|_| InvalidSmtp::Host(host.to_owned()))
-}
-
-fn connector(config: &SmtpConfig) -> Result<TlsConnector, InvalidSmtp> {
-    let mut roots = RootCertStore::empty();
-    // Single certificates that do not parse are the system's affair, as long as some do.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = &config.ca_file {
-        let unreadable = |source| InvalidSmtp::CaFile { path: path.clone(), source };
-        for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-            roots.add(certificate.map_err(unreadable)?)?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(InvalidSmtp::NoRoots);
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(tls)))
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ async fn recipients(transaction: &Transaction<'_>, intent: &Intent) -> Result<Ve
     let statement = transaction
         .prepare_cached(&format!(
             "SELECT n.contact, n.occurrence, n.address, c.external_id, c.locale, c.timezone, c.attributes, a.address, {data},
-                    (CASE WHEN c.erased_at IS NOT NULL THEN {erased} {case} END)::smallint
+                    (CASE WHEN c.erased_at IS NOT NULL THEN {erased} {case} END)::smallint, coalesce(a.app, '')
              FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS n (contact, occurrence, address, position)
              JOIN LATERAL (SELECT * FROM contacts c WHERE c.number = n.contact LIMIT 1) c ON true
              LEFT JOIN LATERAL (SELECT * FROM addresses a WHERE a.number = n.address AND a.contact = n.contact LIMIT 1) a ON true
@@ -108,6 +108,7 @@ fn recipient(row: &Row) -> Result<Recipient> {
         timezone: row.get(5),
         attributes: object(row.get(6)),
         address: row.get::<_, Option<String>>(7).unwrap_or_default(),
+        app: row.get(10),
         own_data: own_data.map(|Json(data)| object(Json(data))),
         excluded: row.get::<_, Option<i16>>(9).map(|code| decode(code, Reason::from_code)).transpose()?,
     })

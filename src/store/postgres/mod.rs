@@ -13,6 +13,7 @@ mod judging;
 mod leases;
 mod migrate;
 mod moving;
+mod overview;
 mod planning;
 mod receipts;
 mod recipients;

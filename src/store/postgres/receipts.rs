@@ -68,7 +68,7 @@ impl PgStore {
 fn delivery(receipt: &Receipt) -> Option<DeliveryKey> {
     match receipt.about {
         About::Delivery(key) => Some(key),
-        About::Address { .. } => None,
+        About::Address { .. } | About::Reference { .. } => None,
     }
 }
 
@@ -87,7 +87,7 @@ struct Known {
 impl Known {
     fn owner(&self, receipt: &Receipt) -> Option<(Channel, &Owner)> {
         match &receipt.about {
-            About::Delivery(_) => None,
+            About::Delivery(_) | About::Reference { .. } => None,
             About::Address { channel, address } => {
                 Some((*channel, self.owners.get(&(*channel, address.clone()))?))
             }
@@ -254,7 +254,7 @@ async fn owners(
 ) -> Result<HashMap<(Channel, String), Owner>> {
     let named = receipts.iter().filter_map(|receipt| match &receipt.about {
         About::Address { channel, address } => Some((channel.code(), address.as_str())),
-        About::Delivery(_) => None,
+        About::Delivery(_) | About::Reference { .. } => None,
     });
     let (channels, addresses): (Vec<i16>, Vec<&str>) = named.unzip();
     if addresses.is_empty() {

@@ -18,6 +18,7 @@ pub(super) struct Found {
     attributes: String,
     own_data: Option<String>,
     address: Option<String>,
+    app: String,
     excluded: Option<i16>,
 }
 
@@ -78,7 +79,8 @@ pub(super) fn member_sql(inline_data: bool) -> String {
                      WHEN a.number IS NULL THEN {no_address}
                      WHEN s.hash IS NOT NULL THEN {suppressed}
                      WHEN ?6 AND u.contact IS NOT NULL THEN {unsubscribed}
-                     WHEN ?6 AND a.consent_at IS NULL THEN {no_consent} END
+                     WHEN ?6 AND a.consent_at IS NULL THEN {no_consent} END,
+                coalesce(a.app, '')
          FROM contacts c
          LEFT JOIN addresses a ON a.number = ?2 AND a.contact = c.number
          LEFT JOIN suppressions s ON s.channel = a.channel AND s.hash = a.hash
@@ -102,6 +104,7 @@ fn found(member: Member, row: &Row<'_>) -> rusqlite::Result<Found> {
         own_data: row.get(4)?,
         address: row.get(5)?,
         excluded: row.get(6)?,
+        app: row.get(7)?,
     })
 }
 
@@ -118,6 +121,7 @@ pub(super) fn read(found: Vec<Found>) -> Result<Vec<Recipient>> {
                 attributes: object(&found.attributes)?,
                 own_data: found.own_data.as_deref().map(object).transpose()?,
                 address: found.address.unwrap_or_default(),
+                app: found.app,
                 excluded: found.excluded.map(|code| decode(code, Reason::from_code)).transpose()?,
             })
         })

@@ -18,6 +18,7 @@ mod leases;
 mod migrate;
 mod moving;
 mod numbers;
+mod overview;
 mod planning;
 #[cfg(test)]
 mod plans;

@@ -36,7 +36,7 @@ impl Receipts for SqliteStore {
 fn delivery(receipt: &Receipt) -> Option<DeliveryKey> {
     match receipt.about {
         About::Delivery(key) => Some(key),
-        About::Address { .. } => None,
+        About::Address { .. } | About::Reference { .. } => None,
     }
 }
 
@@ -53,6 +53,7 @@ impl Filing<'_> {
     fn file(&mut self, receipt: &Receipt) -> Result<Filed> {
         match &receipt.about {
             About::Delivery(key) => self.about_delivery(receipt, *key),
+            About::Reference { .. } => Ok(Filed::Stray),
             About::Address { channel, address } => self.about_address(receipt, *channel, address),
         }
     }

@@ -1,12 +1,14 @@
 //! The ledger as the store itself tells it, read beside the daemon by a client of our own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use campaignd::model::{CampaignStatus, Reason, State};
 use campaignd::report::{self, Report};
+use campaignd::store::Store;
 use campaignd::store::postgres::PgStore;
 use campaignd::store::reports::{DeliveryQuery, DeliveryRecord, Explanation};
-use campaignd::store::{Campaigns, Contacts, Reports};
+use campaignd::store::sqlite::SqliteStore;
 
 use crate::services::wait::eventually;
 
@@ -16,12 +18,16 @@ pub type Tally = BTreeMap<String, i64>;
 
 #[derive(Debug)]
 pub struct Books {
-    pub store: PgStore,
+    pub store: Arc<dyn Store>,
 }
 
 impl Books {
     pub fn of(store_url: &str) -> Books {
-        Books { store: PgStore::new(store_url, 2).expect("a store's URL") }
+        let store: Arc<dyn Store> = match store_url.strip_prefix("sqlite:") {
+            Some(file) => Arc::new(SqliteStore::open(file.as_ref()).expect("a store's file")),
+            None => Arc::new(PgStore::new(store_url, 2).expect("a store's URL")),
+        };
+        Books { store }
     }
 
     pub async fn status(&self, campaign: &str) -> Option<CampaignStatus> {
@@ -116,7 +122,7 @@ impl Books {
     }
 
     pub async fn report(&self, campaign: &str) -> Report {
-        let report = report::load(&self.store, campaign).await.expect("the store");
+        let report = report::load(&*self.store, campaign).await.expect("the store");
         report.unwrap_or_else(|| panic!("there is no campaign {campaign}"))
     }
 

@@ -51,6 +51,13 @@ impl Setup {
         Setup::with(db.url(), String::new(), Services::Shared { _db: db, _broker: None }, relay, more)
     }
 
+    /// The same with nothing beside the daemon: the store is a file in its folder.
+    pub fn embedded(relay: SocketAddr, more: &str) -> Setup {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let store_url = format!("sqlite:{}", dir.path().join("data/campaignd.db").display());
+        Setup::within(dir, store_url, String::new(), Services::Own, relay, more)
+    }
+
     /// The same on services that the test may stop and crash.
     pub fn on(instance: &Instance, relay: SocketAddr, more: &str) -> Setup {
         Setup::with(instance.store_url(), instance.amqp_url(), Services::Own, relay, more)
@@ -58,6 +65,17 @@ impl Setup {
 
     fn with(store_url: String, amqp_url: String, services: Services, relay: SocketAddr, more: &str) -> Setup {
         let dir = tempfile::tempdir().expect("a temporary folder");
+        Setup::within(dir, store_url, amqp_url, services, relay, more)
+    }
+
+    fn within(
+        dir: TempDir,
+        store_url: String,
+        amqp_url: String,
+        services: Services,
+        relay: SocketAddr,
+        more: &str,
+    ) -> Setup {
         let (public, admin) = (free_address(), free_address());
         let setup = Setup { dir, store_url, amqp_url, public, admin, _services: services };
         setup.write("config.toml", &format!("{}{more}", setup.config(relay)));

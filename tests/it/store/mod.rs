@@ -2,12 +2,13 @@
 
 mod accepting;
 mod audiences;
-mod bed;
+pub(crate) mod bed;
 mod contacts;
 mod events;
 mod exclusions;
 mod leases;
 mod life;
+mod overview;
 mod random;
 mod receipts;
 mod stopping;

@@ -1,32 +1,12 @@
 //! TLS and login: nothing goes in clear that was to be encrypted, nobody is logged in by accident.
 
-use std::sync::Arc;
-
 use campaignd_loadtest::smtp::Account;
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use super::super::Tls;
 use super::*;
-
-/// A server certificate for 127.0.0.1, and the file by which clients trust it.
-fn certificate() -> (TlsAcceptor, tempfile::NamedTempFile) {
-    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), certified.cert.pem()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(server)), file)
-}
+use crate::provider::certificate::certificate;
 
 #[tokio::test]
 async fn mail_goes_over_starttls_and_implicit_tls() {
