@@ -1,15 +1,19 @@
 //! Receipts of all providers into the store, in groups, whichever way they come.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use crate::lifecycle::Shutdown;
 use crate::model::Receipt;
+use crate::model::receipt::About;
 use crate::store::receipts::Filed;
 use crate::store::{Result, Store};
 use crate::telemetry::Metrics;
@@ -57,7 +61,9 @@ impl ReceiptBook {
         for receipt in receipts {
             match &receipt.about {
                 About::Reference { .. } => match deliveries.next().flatten() {
-                    Some(delivery) => known.push(Receipt { about: About::Delivery(delivery), ..receipt.clone() }),
+                    Some(delivery) => {
+                        known.push(Receipt { about: About::Delivery(delivery), ..receipt.clone() })
+                    }
                     None => early.push(receipt.clone()),
                 },
                 _ => known.push(receipt.clone()),
@@ -152,7 +158,9 @@ pub(super) async fn file_parked(book: ReceiptBook, part: Shutdown) {
         match book.record_parked().await {
             Ok(GROUP) => continue,
             Ok(_) => {}
-            Err(error) => warn!(error = &error as &dyn std::error::Error, "parked receipts wait for the store"),
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "parked receipts wait for the store")
+            }
         }
         if pruned.elapsed() >= PRUNE {
             pruned = Instant::now();

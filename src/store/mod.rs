@@ -35,8 +35,17 @@ pub use tracking::Tracking;
 
 /// Everything that a store can do.
 pub trait Store:
-    Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Receipts
-    + References + Tracking + Reports + Overviews
+    Admin
+    + Jobs
+    + Contacts
+    + Campaigns
+    + Planning
+    + Dispatching
+    + Receipts
+    + References
+    + Tracking
+    + Reports
+    + Overviews
 {
 }
 
@@ -48,7 +57,7 @@ impl<T> Store for T where
         + Planning
         + Dispatching
         + Receipts
-    + References
+        + References
         + Tracking
         + Reports
         + Overviews

@@ -109,7 +109,8 @@ fn delivery(row: &Row<'_>, at: usize) -> rusqlite::Result<DeliveryKey> {
 /// part.
 pub(super) fn keep(connection: &Connection, settled: &Settled) -> Result<()> {
     for (provider, name, delivery) in settled.references() {
-        let sql = "INSERT INTO provider_references (provider, reference, campaign, contact, occurrence, known_at)
+        let sql =
+            "INSERT INTO provider_references (provider, reference, campaign, contact, occurrence, known_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
         connection.prepare_cached(sql)?.execute(params![
             provider,
