@@ -19,6 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::config::Account;
+pub(super) use self::classify::reported;
 pub use self::config::{InvalidSmtp, SmtpConfig, Timeouts, Tls};
 use self::connection::Connection;
 use self::transfer::{Buffers, Ended, Transfer};

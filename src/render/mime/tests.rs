@@ -22,6 +22,7 @@ fn headers(from: &Mailbox) -> Headers<'_> {
         unsubscribe: Some("https://t.shop.example/u/AbC_1-2"),
         unsubscribe_mailto: Some("leave@shop.example"),
         bulk: true,
+        service: &[],
     }
 }
 
