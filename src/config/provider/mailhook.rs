@@ -105,7 +105,9 @@ fn home(topic: &str) -> Result<String, String> {
     let plain = |text: &str| {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    if !partition.starts_with("aws") || ![region, account, name].into_iter().all(plain) || region.contains('.')
+    if !partition.starts_with("aws")
+        || ![region, account, name].into_iter().all(plain)
+        || region.contains('.')
     {
         return Err(wrong());
     }
@@ -139,7 +141,10 @@ fn postmark(table: &mut Table<'_>) -> Option<MailHookSettings> {
         let (present, absent) = if login { ("password", "username") } else { ("username", "password") };
         table.require(absent, &format!("`{present}` needs it beside it"));
     } else if !login && !path {
-        table.require("secret", "Postmark signs nothing: a secret end of the path, or `username` and `password`");
+        table.require(
+            "secret",
+            "Postmark signs nothing: a secret end of the path, or `username` and `password`",
+        );
     }
     let username = table.text("username", username);
     let password = table.secret("password", "password_file", |text| grammar::line(text).map(drop));
@@ -154,7 +159,11 @@ fn postmark(table: &mut Table<'_>) -> Option<MailHookSettings> {
 /// RFC 7617, section 2: the first colon ends it.
 fn username(text: &str) -> Result<String, String> {
     let name = grammar::line(text)?;
-    if name.contains(':') { Err("has a colon, which no user of Basic authentication can have".to_owned()) } else { Ok(name) }
+    if name.contains(':') {
+        Err("has a colon, which no user of Basic authentication can have".to_owned())
+    } else {
+        Ok(name)
+    }
 }
 
 fn secret_path(text: &str) -> Result<(), String> {

@@ -23,9 +23,7 @@ enum Service {
 impl Label {
     pub fn new(settings: &MailHookSettings) -> Self {
         Label(match settings {
-            MailHookSettings::Ses(ses) => {
-                Service::Ses { configuration_set: ses.configuration_set.clone() }
-            }
+            MailHookSettings::Ses(ses) => Service::Ses { configuration_set: ses.configuration_set.clone() },
             MailHookSettings::SendGrid { .. } => Service::SendGrid,
             MailHookSettings::Mailgun { .. } => Service::Mailgun,
             MailHookSettings::Postmark { .. } => Service::Postmark,

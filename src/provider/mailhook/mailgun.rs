@@ -162,7 +162,11 @@ impl Event {
 
 impl DeliveryStatus {
     fn words(&self) -> Option<&str> {
-        [&self.message, &self.description].into_iter().flatten().map(String::as_str).find(|text| !text.is_empty())
+        [&self.message, &self.description]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .find(|text| !text.is_empty())
     }
 
     /// The reply as the server gave it, its code in front.

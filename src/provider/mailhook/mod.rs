@@ -36,7 +36,9 @@ const YOUNGEST: i64 = 300;
 pub enum InvalidMailHook {
     #[error(transparent)]
     Ses(#[from] InvalidSes),
-    #[error("public_key is no key of P-256: copy the verification key from SendGrid's settings of the event webhook")]
+    #[error(
+        "public_key is no key of P-256: copy the verification key from SendGrid's settings of the event webhook"
+    )]
     PublicKey,
 }
 

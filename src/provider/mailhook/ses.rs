@@ -57,7 +57,10 @@ enum Keys {
 
 impl fmt::Debug for SesHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SesHook").field("name", &self.name).field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("SesHook")
+            .field("name", &self.name)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,8 +135,9 @@ impl SesHook {
         let Keys::Fetched(keys) = &self.keys else { return Ok(()) };
         let path = self.certificate_path(envelope)?;
         let pem = self.get(path, "the certificate").await?;
-        let key = SigningKey::of_certificate(&pem)
-            .map_err(|error| refusal(StatusCode::FORBIDDEN, format!("what SigningCertURL leads to {error}")))?;
+        let key = SigningKey::of_certificate(&pem).map_err(|error| {
+            refusal(StatusCode::FORBIDDEN, format!("what SigningCertURL leads to {error}"))
+        })?;
         let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= MOST_KEYS {
             keys.clear();
@@ -183,7 +187,11 @@ impl SesHook {
             Kind::Notification => event::receipts(&self.name, &self.domain, &envelope.message, now),
             Kind::SubscriptionConfirmation => Vec::new(),
             Kind::UnsubscribeConfirmation => {
-                tracing::warn!(provider = self.name, topic = self.topic, "unsubscribed from the topic of SES");
+                tracing::warn!(
+                    provider = self.name,
+                    topic = self.topic,
+                    "unsubscribed from the topic of SES"
+                );
                 Vec::new()
             }
         };

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use self::config::Account;
 pub(super) use self::classify::reported;
+use self::config::Account;
 pub use self::config::{InvalidSmtp, SmtpConfig, Timeouts, Tls};
 use self::connection::Connection;
 use self::transfer::{Buffers, Ended, Transfer};

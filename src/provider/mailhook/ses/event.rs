@@ -143,8 +143,7 @@ struct Said<'a> {
 impl Mail {
     fn delivery(&self, domain: &str) -> Option<DeliveryKey> {
         let tag = self.tags.get(label::NAME).and_then(|values| values.first());
-        let message_id =
-            || self.headers.iter().find(|header| header.name.eq_ignore_ascii_case("Message-ID"));
+        let message_id = || self.headers.iter().find(|header| header.name.eq_ignore_ascii_case("Message-ID"));
         tag.and_then(|key| key.parse().ok())
             .or_else(|| message_id().and_then(|header| label::named(&header.value, domain)))
     }
@@ -158,7 +157,9 @@ impl Event {
                 recipients.map(|recipient| self.bounce.said(recipient)).collect()
             }
             // The recipient took it out of the spam folder.
-            "Complaint" if self.complaint.complaint_feedback_type.as_deref() == Some("not-spam") => Vec::new(),
+            "Complaint" if self.complaint.complaint_feedback_type.as_deref() == Some("not-spam") => {
+                Vec::new()
+            }
             "Complaint" => {
                 let addresses = self.complaint.complained_recipients.iter().map(|one| &one.email_address);
                 let detail = self.complaint.complaint_feedback_type.as_deref();
