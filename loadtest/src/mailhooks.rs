@@ -137,14 +137,20 @@ impl Sns {
         self.call("Notification", &[("Message", message), ("Subject", "Amazon SES Email Event Notification")])
     }
 
+    pub fn subscribe_url(&self) -> String {
+        format!("{}/?Action=ConfirmSubscription&TopicArn={}&Token=t0ken", self.base_url, self.topic)
+    }
+
     /// # Errors
     /// When the call cannot be signed.
-    pub fn confirmation(&self, token: &str) -> Result<Call, Unspecified> {
-        let url =
-            format!("{}/?Action=ConfirmSubscription&TopicArn={}&Token={token}", self.base_url, self.topic);
+    pub fn confirmation(&self, subscribe_url: &str) -> Result<Call, Unspecified> {
         self.call(
             "SubscriptionConfirmation",
-            &[("Message", "You have chosen to subscribe."), ("SubscribeURL", &url), ("Token", token)],
+            &[
+                ("Message", "You have chosen to subscribe."),
+                ("SubscribeURL", subscribe_url),
+                ("Token", "t0ken"),
+            ],
         )
     }
 

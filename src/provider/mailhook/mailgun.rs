@@ -18,6 +18,9 @@ use crate::model::Reason;
 use crate::model::receipt::{Bounce, News};
 use crate::provider::{Hook, HookAnswer, HookRefusal, HookRequest};
 
+/// Tokens that are remembered, of some 70 bytes.
+const TOKENS: usize = 50_000;
+
 pub(super) struct MailgunHook {
     name: String,
     signing_key: Secret,
@@ -73,7 +76,7 @@ struct DeliveryStatus {
 impl MailgunHook {
     pub(super) fn new(name: &str, signing_key: &Secret) -> Self {
         let (name, signing_key) = (name.to_owned(), signing_key.clone());
-        MailgunHook { name, signing_key, used: UsedTokens::default() }
+        MailgunHook { name, signing_key, used: UsedTokens::new(TOKENS) }
     }
 
     /// 406 is what tells Mailgun not to come again. The signature does not cover the body: a token vouches for one.

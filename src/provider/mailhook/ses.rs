@@ -21,8 +21,8 @@ use crate::provider::{Hook, HookAnswer, HookRefusal, HookRequest};
 
 mod event;
 
-/// SNS waits 15 seconds for our answer.
-const PATIENCE: Timeouts = Timeouts { connect: Duration::from_secs(4), answer: Duration::from_secs(4) };
+/// A call is answered within four seconds, with what must be asked before: TCP, TLS and one answer.
+const PATIENCE: Timeouts = Timeouts { connect: Duration::from_secs(1), answer: Duration::from_secs(2) };
 
 /// Certificates at a time; SNS changes its own about once a year.
 const MOST_KEYS: usize = 8;
@@ -134,7 +134,12 @@ impl SesHook {
     async fn fetch_key(&self, envelope: &Envelope) -> Result<(), HookRefusal> {
         let Keys::Fetched(keys) = &self.keys else { return Ok(()) };
         let path = self.certificate_path(envelope)?;
-        let pem = self.get(path, "the certificate").await?;
+        let mut client = self.client.lock().await;
+        // Of calls that come together, the first has fetched it for all.
+        if self.key(envelope)?.is_some() {
+            return Ok(());
+        }
+        let pem = self.get(&mut client, path, "the certificate").await?;
         let key = SigningKey::of_certificate(&pem).map_err(|error| {
             refusal(StatusCode::FORBIDDEN, format!("what SigningCertURL leads to {error}"))
         })?;
@@ -153,15 +158,14 @@ impl SesHook {
             let detail = format!("SubscribeURL leads elsewhere than to a confirmation at {}", self.base_url);
             refusal(StatusCode::FORBIDDEN, detail)
         })?;
-        self.get(path, "the confirmation").await?;
+        self.get(&mut *self.client.lock().await, path, "the confirmation").await?;
         tracing::info!(provider = self.name, topic = self.topic, "subscribed to the topic of SES");
         Ok(())
     }
 
     /// # Errors
     /// SNS is to come again.
-    async fn get(&self, path: &str, what: &str) -> Result<Bytes, HookRefusal> {
-        let mut client = self.client.lock().await;
+    async fn get(&self, client: &mut Client, path: &str, what: &str) -> Result<Bytes, HookRefusal> {
         let answer = client.request(Method::GET, path, HeaderMap::new(), Bytes::new(), || {}).await;
         match answer {
             Ok(answer) if answer.status() == StatusCode::OK => Ok(answer.into_body()),

@@ -94,6 +94,23 @@ fn a_service_message_is_no_list_mail() {
 }
 
 #[test]
+fn the_services_headers_stand_as_they_are() {
+    let from = shop();
+    let service = [("X-SMTPAPI", r#"{"unique_args":{"campaignd_delivery":"12-345-0"}}"#.to_owned())];
+    let labelled = Headers { service: &service, ..headers(&from) };
+    let message = message(&content("s", "t", None), &labelled).unwrap();
+    let message = String::from_utf8(message.to_vec()).unwrap();
+    assert!(
+        message.contains("\r\nX-SMTPAPI: {\"unique_args\":{\"campaignd_delivery\":\"12-345-0\"}}\r\n"),
+        "{message}"
+    );
+    assert_safe(&message);
+    let broken = [("X-SMTPAPI", "a\r\nBcc: x@shop.example".to_owned())];
+    let broken = Headers { service: &broken, ..headers(&from) };
+    assert_eq!(super::message(&content("s", "t", None), &broken).unwrap_err().header, "X-SMTPAPI");
+}
+
+#[test]
 fn a_template_may_name_its_own_sender() {
     let own = EmailContent {
         from: Some("\"Müller, Köln\" <koeln@shop.example>".to_owned()),

@@ -69,7 +69,7 @@ async fn a_subscription_is_confirmed_and_the_certificate_fetched_once() {
     let (acceptor, ca) = certificate();
     let sns = topic(Some(acceptor)).await;
     let hook = Arc::new(hook(&SesHookSettings { ca_file: Some(ca.path().to_owned()), ..settings(&sns) }));
-    call(&hook, &request(&sns.confirmation("t0ken").unwrap())).await.unwrap();
+    call(&hook, &request(&sns.confirmation(&sns.subscribe_url()).unwrap())).await.unwrap();
     for _ in 0..3 {
         let notification = sns.notification(&event("Delivery", &json!({"delivery": {"recipients": ["anna@example.com"], "timestamp": "2026-11-20T00:01:00.000Z"}})).to_string());
         let receipts = receipts(call(&hook, &request(&notification.unwrap())).await);
@@ -110,11 +110,11 @@ async fn what_the_topic_did_not_sign_is_refused() {
 async fn a_confirmation_leads_nowhere_else() {
     let (sns, stranger) = (topic(None).await, topic(None).await);
     let hook = hook(&settings(&sns));
-    // Signed by whoever has the certificate's key, and leading elsewhere all the same.
-    let mut forged = stranger.confirmation("t").unwrap();
-    let body = String::from_utf8(forged.body).unwrap();
-    forged.body = body.replace(&stranger.certificate_url(), &sns.certificate_url()).into_bytes();
-    assert_eq!(refused(call(&hook, &request(&forged)).await), 403);
+    for url in
+        [stranger.subscribe_url(), sns.certificate_url(), format!("{}.evil.example/", sns.server.url())]
+    {
+        assert_eq!(refused(call(&hook, &request(&sns.confirmation(&url).unwrap())).await), 403, "{url}");
+    }
     assert!(stranger.server.requests().is_empty());
     assert!(sns.server.requests().iter().all(|request| request.target.ends_with(".pem")));
 }
