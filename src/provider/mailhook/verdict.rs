@@ -29,9 +29,9 @@ fn said(status: Option<&str>, words: &str) -> Option<Reason> {
     let coded = || {
         let status = status.filter(|status| status.starts_with(['4', '5']))?;
         let class = status.get(..1)?;
-        smtp::reported(&format!("{class}50 {status} {words}"))
+        smtp::quoted_reason(&format!("{class}50 {status} {words}"))
     };
-    smtp::reported(words).or_else(coded)
+    smtp::quoted_reason(words).or_else(coded)
 }
 
 #[cfg(test)]

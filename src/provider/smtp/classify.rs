@@ -162,7 +162,7 @@ pub(super) fn refused(reply: &Reply, stage: Stage) -> Outcome {
 }
 
 /// Why mail came back, by the reply that a report of it quotes; `None` where the words are none, or no refusal.
-pub(in crate::provider) fn reported(words: &str) -> Option<Reason> {
+pub(in crate::provider) fn quoted_reason(words: &str) -> Option<Reason> {
     let reply = Reply::quoted(words).filter(Reply::is_refusal)?;
     match refused(&reply, Stage::Data) {
         Outcome::Rejected { reason, .. } | Outcome::Retry { reason, .. } => Some(reason),
