@@ -14,7 +14,7 @@ use super::reader::Table;
 use crate::model::{Channel, Rates};
 
 pub use sandbox::SandboxSettings;
-pub use smtp::{SmtpSettings, Tls};
+pub use smtp::{DkimKey, SmtpSettings, Tls};
 pub use webhook::{SigningKey, WebhookSettings};
 
 /// Kinds that are planned and not built.
