@@ -8,6 +8,7 @@ mod command;
 mod config;
 mod connection;
 mod reply;
+mod report;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use self::config::Account;
 pub use self::config::{InvalidSmtp, SmtpConfig, Timeouts, Tls};
 use self::connection::Connection;
+pub use self::report::{in_short, reported};
 use self::transfer::{Buffers, Ended, Transfer};
 use super::{Message, Provider, Session};
 use crate::model::Outcome;
