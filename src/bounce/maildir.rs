@@ -31,7 +31,7 @@ pub struct Maildir {
 
 /// Why the mails stay where they are for now.
 #[derive(Debug, thiserror::Error)]
-enum Stuck {
+pub(super) enum Stuck {
     #[error("{} cannot be read; is it a maildir that this user may read?", .path.display())]
     Folder { path: PathBuf, source: io::Error },
     #[error("a mail cannot be moved from new/ to cur/ in {}; may this user write there?", .path.display())]
@@ -67,7 +67,7 @@ impl Maildir {
     }
 
     /// Takes up to [`GROUP`] mails and tells how many.
-    async fn round(&self) -> Result<usize, Stuck> {
+    pub(super) async fn round(&self) -> Result<usize, Stuck> {
         let (mut mails, mut receipts) = (Vec::new(), Vec::new());
         for name in self.names().await? {
             let Some(mail) = self.mail(&name).await? else { continue };

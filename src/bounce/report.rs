@@ -1,5 +1,7 @@
 //! A mail's report, as another server words it: what happened, and what it returns of our message.
 
+use std::panic::catch_unwind;
+
 use jiff::Timestamp;
 use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders as _};
 
@@ -32,8 +34,13 @@ pub(super) struct Returned {
 }
 
 impl Report {
-    /// `None` where the mail has no report.
+    /// `None` where the mail has no report, or cannot be read.
     pub(super) fn read(mail: &[u8]) -> Option<Self> {
+        // Strangers write these mails: should one trip the parser, it is one mail that cannot be read.
+        catch_unwind(|| Self::parsed(mail)).unwrap_or_default()
+    }
+
+    fn parsed(mail: &[u8]) -> Option<Self> {
         let message = MessageParser::new().parse(mail)?;
         let of_type = |wanted: &[(&str, &str)]| {
             message.parts.iter().find(|part| {
