@@ -5,6 +5,7 @@ pub mod amqp;
 pub mod app;
 pub mod backoff;
 pub mod batcher;
+pub mod bounce;
 pub mod cli;
 pub mod config;
 pub mod dispatch;

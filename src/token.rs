@@ -6,9 +6,14 @@
 //!
 //! A link that varies by recipient carries its URL inside the token: the redirect leads to exactly what was
 //! rendered, nothing is stored, and nobody can make it lead elsewhere. It is signed, not secret.
+//!
+//! The token of a bounce stands in an address, whose local part has at most 64 octets (RFC 5321, section 4.5.3.1.1) and
+//! may change its case on the way. So it is base32 (RFC 4648) in lower case and read in any, its numbers take no more
+//! bytes than they have, and its MAC has 8 bytes: who guesses one forges the bounce of one message.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::BASE32_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -17,7 +22,13 @@ use crate::model::{CampaignNo, ContactNo, DeliveryKey, LinkNo};
 /// The longest URL that a token carries, in bytes; what browsers and mail clients take without harm.
 pub const MAX_URL: usize = 2_000;
 
+/// The longest token of a bounce, in characters.
+pub const MAX_BOUNCE: usize = BOUNCE_BYTES.div_ceil(5) * 8;
+
 const MAC_BYTES: usize = 16;
+const BOUNCE_MAC_BYTES: usize = 8;
+/// Key id, two bytes of lengths, three numbers of at most 8 bytes, the MAC.
+const BOUNCE_BYTES: usize = 1 + 2 + 3 * 8 + BOUNCE_MAC_BYTES;
 /// Key id, three numbers of at most 10 bytes, the link's 3, the URL, the MAC.
 const MAX_BYTES: usize = 1 + 3 * 10 + 3 + MAX_URL + MAC_BYTES;
 
@@ -27,6 +38,8 @@ pub enum Kind {
     Open,
     Click,
     Unsubscribe,
+    /// The address that a message's bounces go to; has a spelling of its own, [`Keyring::verify_bounce`].
+    Bounce,
 }
 
 impl Kind {
@@ -35,6 +48,7 @@ impl Kind {
             Kind::Open => b'o',
             Kind::Click => b'c',
             Kind::Unsubscribe => b'u',
+            Kind::Bounce => b'b',
         }
     }
 }
@@ -121,6 +135,50 @@ impl Keyring {
         true
     }
 
+    /// Appends the token of the address that a message's bounces go to: at most [`MAX_BOUNCE`] letters and digits.
+    pub fn mint_bounce(&self, delivery: DeliveryKey, out: &mut String) {
+        let numbers = numbers_of(delivery);
+        let lengths = numbers.map(|number| 8 - number.leading_zeros() / 8);
+        let [campaign, contact, occurrence] = lengths.map(|length| length.to_le_bytes()[0]);
+        let mut payload = Payload::empty();
+        payload.bytes(&[self.current.id, campaign << 4 | contact, occurrence]);
+        for (number, length) in numbers.into_iter().zip([campaign, contact, occurrence]) {
+            payload.bytes(&number.to_le_bytes()[..usize::from(length)]);
+        }
+        let mac = authenticate(&self.current, Kind::Bounce, payload.as_slice()).finalize().into_bytes();
+        payload.bytes(&mac[..BOUNCE_MAC_BYTES]);
+        out.push_str(&BASE32_NOPAD.encode(payload.as_slice()).to_ascii_lowercase());
+    }
+
+    /// Whose bounce it is; `None` for every token that this ring's keys did not sign exactly so, but for its case.
+    pub fn verify_bounce(&self, token: &str) -> Option<DeliveryKey> {
+        if token.len() > MAX_BOUNCE {
+            return None;
+        }
+        let bytes = BASE32_NOPAD.decode(token.to_ascii_uppercase().as_bytes()).ok()?;
+        let (payload, mac) = bytes.split_at_checked(bytes.len().checked_sub(BOUNCE_MAC_BYTES)?)?;
+        let ([id, lengths @ ..], mut rest) = payload.split_first_chunk::<3>()?;
+        authenticate(self.key(*id)?, Kind::Bounce, payload).verify_truncated_left(mac).ok()?;
+        let mut number = |length: u8| {
+            let (bytes, after) = rest.split_at_checked(length.into())?;
+            rest = after;
+            let mut number = [0; 8];
+            number.get_mut(..bytes.len())?.copy_from_slice(bytes);
+            Some(unzigzag(u64::from_le_bytes(number)))
+        };
+        let [campaign, contact, occurrence] =
+            [number(lengths[0] >> 4)?, number(lengths[0] & 0xf)?, number(lengths[1])?];
+        rest.is_empty().then_some(DeliveryKey {
+            campaign: CampaignNo(campaign),
+            contact: ContactNo(contact),
+            occurrence,
+        })
+    }
+
+    fn key(&self, id: u8) -> Option<&Key> {
+        std::iter::once(&self.current).chain(&self.older).find(|key| key.id == id)
+    }
+
     fn seal(&self, kind: Kind, mut payload: Payload, out: &mut String) {
         let mac = authenticate(&self.current, kind, payload.as_slice()).finalize().into_bytes();
         payload.bytes(&mac[..MAC_BYTES]);
@@ -134,8 +192,7 @@ impl Keyring {
         let length = URL_SAFE_NO_PAD.decode_slice(token, &mut buffer).ok()?;
         let (payload, mac) = buffer[..length].split_at_checked(length.checked_sub(MAC_BYTES)?)?;
         let (id, rest) = payload.split_first()?;
-        let key = std::iter::once(&self.current).chain(&self.older).find(|key| key.id == *id)?;
-        authenticate(key, kind, payload).verify_truncated_left(mac).ok()?;
+        authenticate(self.key(*id)?, kind, payload).verify_truncated_left(mac).ok()?;
         read_claims(kind, rest)
     }
 }
@@ -169,12 +226,14 @@ struct Payload {
 }
 
 impl Payload {
+    fn empty() -> Self {
+        Payload { buffer: [0; MAX_BYTES], length: 0 }
+    }
+
     fn begin(key_id: u8, delivery: DeliveryKey) -> Self {
-        let mut payload = Payload { buffer: [0; MAX_BYTES], length: 0 };
+        let mut payload = Payload::empty();
         payload.bytes(&[key_id]);
-        payload.varint(zigzag(delivery.campaign.0));
-        payload.varint(zigzag(delivery.contact.0));
-        payload.varint(zigzag(delivery.occurrence));
+        numbers_of(delivery).into_iter().for_each(|number| payload.varint(number));
         payload
     }
 
@@ -216,6 +275,10 @@ fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+fn numbers_of(delivery: DeliveryKey) -> [u64; 3] {
+    [delivery.campaign.0, delivery.contact.0, delivery.occurrence].map(zigzag)
 }
 
 /// Small numbers of either sign become small unsigned numbers.
@@ -309,6 +372,26 @@ mod tests {
         assert_eq!(ring().verify(Kind::Open, ""), None);
     }
 
+    fn bounce(delivery: DeliveryKey) -> String {
+        let mut token = String::new();
+        ring().mint_bounce(delivery, &mut token);
+        token
+    }
+
+    #[test]
+    fn the_token_of_a_bounce_fits_an_address_and_outlives_a_change_of_case() {
+        let longest = bounce(delivery(i64::MIN, i64::MIN, i64::MIN));
+        assert_eq!((longest.len(), MAX_BOUNCE), (56, 56));
+        assert_eq!(bounce(delivery(1_000, 5_000_000, 0)).len(), 26);
+        let token = bounce(delivery(3, -4, i64::MAX));
+        assert!(token.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{token}");
+        for spelling in [token.clone(), token.to_ascii_uppercase()] {
+            assert_eq!(ring().verify_bounce(&spelling), Some(delivery(3, -4, i64::MAX)));
+        }
+        assert_eq!(ring().verify(Kind::Bounce, &token), None);
+        assert_eq!(ring().verify_bounce(&open(&ring(), delivery(3, 4, 0))), None);
+    }
+
     #[test]
     fn a_key_does_not_show() {
         assert_eq!(format!("{:?}", Key::new(2, &[7; 32])), "Key { id: 2, .. }");
@@ -331,6 +414,24 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= flip;
             prop_assert_eq!(ring().verify(Kind::Click, &URL_SAFE_NO_PAD.encode(bytes)), None);
+        }
+
+        #[test]
+        fn bounces_find_their_delivery(campaign: i64, contact: i64, occurrence: i64, flip in 1_u8..=255, at: proptest::sample::Index) {
+            let key = delivery(campaign, contact, occurrence);
+            let token = bounce(key);
+            prop_assert!("bounce+".len() + token.len() <= 64);
+            prop_assert_eq!(ring().verify_bounce(&token), Some(key));
+            let mut bytes = BASE32_NOPAD.decode(token.to_ascii_uppercase().as_bytes()).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            prop_assert_eq!(ring().verify_bounce(&BASE32_NOPAD.encode(&bytes)), None);
+        }
+
+        #[test]
+        fn noise_is_no_bounce(noise in "[a-z2-7]{0,60}", text in ".{0,40}") {
+            prop_assert_eq!(ring().verify_bounce(&noise), None);
+            prop_assert_eq!(ring().verify_bounce(&text), None);
         }
 
         #[test]

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::accept::Acceptor;
+use super::bounces;
 use super::hooks::{behind_routes, hooks, write_calls};
 use super::lanes::{account_limit, channel_limit, lanes, mailbox};
 use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
@@ -155,6 +156,7 @@ impl Daemon {
     ) -> Result<()> {
         let public = bind("http.public", self.config.http.public).await?;
         let admin = bind("http.admin", self.config.http.admin).await?;
+        let lmtp = bounces::listen(&self.config.bounces).await?;
         let listening = Listening { public: public.local_addr()?, admin: admin.local_addr()? };
         self.config.http.public_is(listening.public);
         let (ledger, ticker) = ledger(self.store.clone(), self.me, self.metrics.clone());
@@ -171,6 +173,7 @@ impl Daemon {
         ));
         self.start_amqp(&acceptor)?;
         self.start_public(public)?;
+        self.start_bounces(lmtp);
         self.start_admin(admin, acceptor)?;
         self.watch_store();
         info!(version = env!("CARGO_PKG_VERSION"), "campaignd runs");
@@ -317,6 +320,11 @@ impl Daemon {
             Ok::<(), Error>(())
         });
         Ok(())
+    }
+
+    fn start_bounces(&self, lmtp: Option<tokio::net::TcpListener>) {
+        let (settings, part) = (&self.config.bounces, &self.parts.tracking);
+        bounces::start(settings, lmtp, &self.keyring, self.receipt_book(), &self.supervisor, part);
     }
 
     fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use crate::backoff::Schedule;
-use crate::config::{ChannelConfig, Config, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls};
-use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
+use crate::config::{
+    ChannelConfig, Config, DkimKey, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls,
+};
+use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, ReturnPath};
 use crate::model::Channel;
 use crate::provider::mailhook::Label;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
 use crate::provider::webhook::Webhook;
 use crate::provider::{Provider, Receipts};
+use crate::render::dkim::Signer;
 use crate::render::mime::Mailbox;
 
 /// One lane a channel.
@@ -119,12 +122,23 @@ fn email_sender(name: &str, settings: &SmtpSettings) -> Result<EmailSender> {
         text.parse::<Mailbox>()
             .with_context(|| format!("providers.{name}.{key} is no mailbox as `Shop <news@example.com>`"))
     };
+    let signer = |key: &DkimKey| {
+        let (domain, selector) = (key.domain.clone(), key.selector.clone());
+        let context = || format!("providers.{name}.dkim: the key of {selector}._domainkey.{domain}");
+        Signer::new(domain.clone(), selector.clone(), key.key.reveal()).with_context(context)
+    };
+    let return_path = match (&settings.verp_domain, &settings.return_path) {
+        (Some(domain), _) => ReturnPath::Verp { domain: domain.clone() },
+        (None, Some(address)) => ReturnPath::Address(address.clone()),
+        (None, None) => ReturnPath::From,
+    };
     Ok(EmailSender {
         from: mailbox("from", &settings.from)?,
         reply_to: settings.reply_to.as_deref().map(|text| mailbox("reply_to", text)).transpose()?,
-        return_path: settings.return_path.clone(),
+        return_path,
         list_id: settings.list_id.clone(),
         unsubscribe_mailto: settings.unsubscribe_mailto.clone(),
         label: settings.hook.as_ref().map(Label::new),
+        dkim: settings.dkim.iter().map(signer).collect::<Result<_>>()?,
     })
 }

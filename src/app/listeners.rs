@@ -26,6 +26,14 @@ pub struct Listening {
 /// # Errors
 /// When the address cannot be had; the message names the key and what to do.
 pub(super) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
+    bind_to(key, "http", address).await
+}
+
+/// The same for another protocol, which the log names.
+///
+/// # Errors
+/// As of [`bind`].
+pub(super) async fn bind_to(key: &str, scheme: &str, address: SocketAddr) -> Result<TcpListener> {
     let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => anyhow!(
             "{key}: {address} is taken by another program, perhaps another campaignd: stop that one, or set another \
@@ -33,7 +41,7 @@ pub(super) async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> 
         ),
         _ => anyhow!("{key}: cannot listen on {address} ({error}): set an address of this machine as `{key}`"),
     })?;
-    info!("{key} listens on http://{}", listener.local_addr().unwrap_or(address));
+    info!("{key} listens on {scheme}://{}", listener.local_addr().unwrap_or(address));
     Ok(listener)
 }
 

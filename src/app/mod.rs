@@ -1,6 +1,7 @@
 //! The daemon: builds the parts, starts them in order, drains them in order. The only one that knows all.
 
 mod accept;
+mod bounces;
 mod daemon;
 mod hooks;
 mod lanes;

@@ -33,6 +33,7 @@ pub(super) struct Rendered {
     pub(super) content: Content,
     pub(super) delivery: DeliveryKey,
     pub(super) unsubscribe_url: String,
+    pub(super) keyring: Keyring,
 }
 
 impl Subject {
@@ -89,7 +90,7 @@ impl Subject {
             .and_then(|mut renderer| renderer.render(&recipient, &tracking))
             .with_context(|| format!("template `{}`", self.template))?;
         let unsubscribe_url = tracking.unsubscribe_url();
-        Ok(Rendered { contact, content, delivery, unsubscribe_url })
+        Ok(Rendered { contact, content, delivery, unsubscribe_url, keyring })
     }
 }
 

@@ -106,6 +106,7 @@ async fn send(account: &Account, rendered: Rendered, to: &str) -> Result<Outcome
         attempt: 1,
         to,
         unsubscribe: Some(&rendered.unsubscribe_url),
+        keyring: &rendered.keyring,
     };
     let message = compose(rendered.content, &account.format, labels)?;
     let mut session = account.provider.session();

@@ -90,6 +90,14 @@ pub(super) fn list_id(text: &str) -> Result<String, String> {
     }
 }
 
+/// A domain that mail goes to or comes from.
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    match email(&format!("a@{text}")) {
+        Ok(_) if text.is_ascii() => Ok(text.to_ascii_lowercase()),
+        _ => Err("must be a domain with a dot, as `b.example.com`, in ASCII".to_owned()),
+    }
+}
+
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is not an address and a port, as `127.0.0.1:8080`"))
 }

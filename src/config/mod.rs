@@ -2,6 +2,7 @@
 //! environment variable; what comes out needs no further checks. Immutable: each part of the program gets the
 //! sub-struct that it needs. Connects to nothing and reads no files but the configuration and the secrets it names.
 
+mod bounces;
 mod channel;
 mod grammar;
 mod http;
@@ -17,11 +18,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use bounces::Bounces;
 pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
-    MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings, SesHookSettings, SigningKey,
+    DkimKey, MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings, SesHookSettings, SigningKey,
     SmtpSettings, Tls, WebhookSettings,
 };
 pub use secret::Secret;
@@ -48,6 +50,7 @@ pub struct Config {
     pub amqp: Option<Amqp>,
     pub http: Http,
     pub tracking: Tracking,
+    pub bounces: Bounces,
     pub templates: Templates,
     /// The channels that the file names.
     pub channels: BTreeMap<Channel, ChannelConfig>,
@@ -97,6 +100,7 @@ impl Config {
         let amqp = service::amqp(root.table("amqp"));
         let http = http::http(root.table("http"));
         let tracking = http::tracking(root.table("tracking"));
+        let bounces = bounces::bounces(root.table("bounces"));
         let log = service::log(root.table("log"));
 
         let mut templates = root.table("templates");
@@ -116,6 +120,7 @@ impl Config {
             amqp,
             http: http?,
             tracking,
+            bounces,
             templates: Templates { dir },
             channels,
             // A provider without a value has left its problem.

@@ -188,6 +188,15 @@ impl<'f> Table<'f> {
         }
     }
 
+    /// The tables of the list at `key`; one table stands for a list of one.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table<'f>> {
+        let Some(node) = self.take(key) else { return Vec::new() };
+        match node.value {
+            Value::List(items) => items.into_iter().map(|item| self.inner(key, item)).collect(),
+            _ => vec![self.inner(key, node)],
+        }
+    }
+
     /// The tables inside this one, by names that the user chose.
     pub(super) fn into_tables(mut self) -> Vec<(String, Table<'f>)> {
         let entries = std::mem::take(&mut self.entries);

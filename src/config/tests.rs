@@ -370,6 +370,41 @@ fn what_is_probably_not_meant_is_warned_of() {
 }
 
 #[test]
+fn bounces_and_signatures_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+    std::fs::write(dir.path().join("dkim.pem"), key).unwrap();
+    let read = |text: &str| Config::parse(&dir.path().join("config.toml"), text, &Environment::new());
+    let relay = format!("{LEAST}{RELAY}verp_domain = \"B.example.com\"\n");
+    let dkim =
+        "[[providers.relay.dkim]]\ndomain = \"example.com\"\nselector = \"s1\"\nkey_file = \"dkim.pem\"\n";
+    let bounces = "[bounces]\nlmtp = \"127.0.0.1:2424\"\nmaildir = \"bounces\"\n";
+    let config = read(&format!("{relay}{dkim}{bounces}")).unwrap();
+    assert_eq!(smtp(&config).verp_domain.as_deref(), Some("b.example.com"));
+    let [signer] = smtp(&config).dkim.as_slice() else { panic!() };
+    assert_eq!((signer.domain.as_str(), signer.selector.as_str()), ("example.com", "s1"));
+    assert_eq!(signer.key.reveal(), key.trim_end());
+    assert!(!format!("{config:?}").contains("c2VjcmV0"));
+    assert_eq!(config.bounces.maildir, Some(dir.path().join("bounces")));
+    assert!(config.bounces.lmtp.is_some() && !config.bounces.message_ids);
+    assert!(config.warnings().iter().all(|warning| !warning.contains("verp_domain")));
+    let unread = read(&relay).unwrap().warnings();
+    assert!(unread.iter().any(|warning| warning.starts_with("providers.relay.verp_domain: ")), "{unread:?}");
+
+    let found = problems(&format!(
+        "{relay}return_path = \"bounces@example.com\"\ndkim = {{ domain = \"nodot\", key = \"x\" }}\n"
+    ));
+    for part in [
+        "relay.verp_domain: stands beside `return_path`",
+        "relay.dkim.selector: missing",
+        "relay.dkim.domain: must be a domain",
+        "relay.dkim.key: is no private key in PEM",
+    ] {
+        assert!(found.contains(part), "{part}: {found}");
+    }
+}
+
+#[test]
 fn every_key_of_the_file_is_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();

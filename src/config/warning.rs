@@ -44,6 +44,11 @@ impl Config {
             if sends_password_in_the_clear(provider) {
                 warnings.push(format!("providers.{name}.tls: `none` sends the password in the clear"));
             }
+            if has_bounces(provider) && !self.bounces.are_read() {
+                warnings.push(format!(
+                    "providers.{name}.verp_domain: nothing here reads the bounces; set `lmtp` or `maildir` in [bounces]"
+                ));
+            }
             if posts_in_the_clear(provider) {
                 warnings.push(format!(
                     "providers.{name}.url: not https; addresses and messages can be read on their way"
@@ -66,6 +71,10 @@ impl Config {
 fn sends_password_in_the_clear(provider: &ProviderConfig) -> bool {
     let ProviderKind::Smtp(smtp) = &provider.kind else { return false };
     smtp.password.is_some() && smtp.tls == Tls::None && !is_local(&smtp.host)
+}
+
+fn has_bounces(provider: &ProviderConfig) -> bool {
+    matches!(&provider.kind, ProviderKind::Smtp(smtp) if smtp.verp_domain.is_some())
 }
 
 fn posts_in_the_clear(provider: &ProviderConfig) -> bool {

@@ -8,7 +8,12 @@ use crate::model::content::EmailContent;
 use crate::model::{Content, DeliveryKey, Purpose};
 use crate::provider::mailhook::Label;
 use crate::provider::{Body, Email, Message, Permit};
+use crate::render::dkim::{self, Signer, Unsigned};
 use crate::render::mime::{self, Headers, InvalidHeader, Mailbox};
+use crate::token::Keyring;
+
+/// What the local part of an address for bounces begins with.
+const VERP: &str = "bounce+";
 
 /// What an account takes.
 #[derive(Debug, Clone)]
@@ -24,13 +29,26 @@ pub enum Format {
 pub struct EmailSender {
     pub from: Mailbox,
     pub reply_to: Option<Mailbox>,
-    /// The envelope's sender, where bounces go; the sender's address where absent.
-    pub return_path: Option<String>,
+    pub return_path: ReturnPath,
     /// RFC 2919.
     pub list_id: Option<String>,
     pub unsubscribe_mailto: Option<String>,
     /// For the e-mail service behind the relay.
     pub label: Option<Label>,
+    /// A signature each.
+    pub dkim: Arc<[Signer]>,
+}
+
+/// The envelope's sender: where bounces go.
+#[derive(Debug, Clone)]
+pub enum ReturnPath {
+    /// The address that the account's messages are from.
+    From,
+    Address(String),
+    /// `bounce+TOKEN@domain`, an address a message: its bounces say by themselves whose they are.
+    Verp {
+        domain: String,
+    },
 }
 
 /// Why a message cannot be put into its provider's format.
@@ -38,6 +56,8 @@ pub struct EmailSender {
 pub enum ComposeError {
     #[error(transparent)]
     Header(#[from] InvalidHeader),
+    #[error(transparent)]
+    Unsigned(#[from] Unsigned),
     #[error("a relay for mail takes no other message")]
     Channel,
 }
@@ -51,6 +71,8 @@ pub struct Labels<'a> {
     pub attempt: u16,
     pub to: &'a str,
     pub unsubscribe: Option<&'a str>,
+    /// Mints the address that bounces go to.
+    pub keyring: &'a Keyring,
 }
 
 /// # Errors
@@ -73,11 +95,12 @@ pub fn compose(content: Content, format: &Format, labels: Labels<'_>) -> Result<
     })
 }
 
-fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Result<Email, InvalidHeader> {
+fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Result<Email, ComposeError> {
     let DeliveryKey { campaign, contact, occurrence } = labels.delivery;
     let domain = sender.from.address().rsplit_once('@').map_or("localhost", |(_, domain)| domain);
     let message_id = format!("{campaign}.{contact}.{occurrence}@{domain}");
     let marketing = labels.purpose == Purpose::Marketing;
+    let now = Timestamp::now();
     let feedback_id = format!("{campaign}:{}:campaignd:{domain}", labels.purpose);
     let service = sender.label.as_ref().map(|label| label.headers(labels.delivery)).unwrap_or_default();
     let content = mime::message(
@@ -88,7 +111,7 @@ fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Resul
             to: labels.to,
             to_name: None,
             message_id: &message_id,
-            date: Timestamp::now(),
+            date: now,
             list_id: sender.list_id.as_deref().filter(|_| marketing),
             feedback_id: Some(&feedback_id),
             unsubscribe: labels.unsubscribe,
@@ -97,6 +120,17 @@ fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Resul
             service: &service,
         },
     )?;
-    let envelope_from = sender.return_path.clone().unwrap_or_else(|| sender.from.address().to_owned());
+    let content = dkim::sign(content, &sender.dkim, now)?;
+    let envelope_from = match &sender.return_path {
+        ReturnPath::From => sender.from.address().to_owned(),
+        ReturnPath::Address(address) => address.clone(),
+        ReturnPath::Verp { domain } => {
+            let mut address = String::from(VERP);
+            labels.keyring.mint_bounce(labels.delivery, &mut address);
+            address.push('@');
+            address.push_str(domain);
+            address
+        }
+    };
     Ok(Email { envelope_from, envelope_to: labels.to.to_owned(), content })
 }

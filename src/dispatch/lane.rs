@@ -155,6 +155,7 @@ impl Lane {
                 reach: reach.clone(),
                 brake: brake.clone(),
                 rest: Rest::default(),
+                keyring: self.keyring.clone(),
             });
             for _ in 0..each {
                 let crew = crew.clone();

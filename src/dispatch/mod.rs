@@ -22,7 +22,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 pub use campaigns::Campaigns;
-pub use compose::{ComposeError, EmailSender, Format, Labels, compose};
+pub use compose::{ComposeError, EmailSender, Format, Labels, ReturnPath, compose};
 pub use heart::Heart;
 pub use lane::{Lane, LaneHandle};
 pub use ledger::{Ledger, Ticker, ledger};

@@ -21,6 +21,7 @@ use crate::lifecycle::Shutdown;
 use crate::model::{Channel, Outcome, Reason};
 use crate::provider::{Message, Session};
 use crate::telemetry::Metrics;
+use crate::token::Keyring;
 
 /// A session that nobody needed for so long is closed.
 const IDLE: Duration = Duration::from_secs(30);
@@ -65,6 +66,7 @@ pub(super) struct Crew {
     pub(super) reach: Reach,
     pub(super) brake: Brake,
     pub(super) rest: Rest,
+    pub(super) keyring: Arc<Keyring>,
 }
 
 /// Until when the account is left alone, for all of its workers.
@@ -276,6 +278,7 @@ impl Crew {
                 attempt: one.held.lease.attempt.saturating_add(1),
                 to: &one.address,
                 unsubscribe: one.unsubscribe.as_deref(),
+                keyring: &self.keyring,
             };
             let composed = content
                 .ok_or(ComposeError::Channel)

@@ -5,6 +5,7 @@
 //! is an error of that recipient; what a template does wrong is a *problem* of its author's, found when it is loaded.
 //! No template and no data can stop the process, take for ever, or make a link lead elsewhere than it says.
 
+pub mod dkim;
 mod guard;
 mod helper;
 mod html;

@@ -130,6 +130,8 @@ catalogue! {
         "Messages handed over and not answered yet. At its bound for long while the limiter has room: raise `concurrency`.";
     receipts: IntCounterVec = "campaignd_receipts_total" ["provider", "state"]
         "What providers said later, by the account where it is known: accepted, delivered, bounced, complained, unsubscribed, replied; or repeated, or stray (about nobody here). Alert where a provider's attempts go on and its receipts end: reports go blind.";
+    returned_mails: IntCounterVec = "campaignd_returned_mails_total" ["kind"]
+        "Mails that came back to [bounces]: report (of delivery), complaint, unclaimed (a report about nothing known here), other (vacation notices, replies). Alert where unclaimed rises: addresses change on their way, or somebody forges reports.";
     receipt_delay: Histogram = "campaignd_receipt_delay_seconds" []
         {1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0, 259200.0}
         "From the provider's answer to what its first receipt tells. Alert where the median leaves its usual place: the provider's queue grows.";

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod bounces;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod control;

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["model", "telemetry"]),
     ("render", &["model", "token", "config"]),
     ("provider", &["model", "config", "telemetry"]),
+    ("bounce", &["model", "token", "provider", "lifecycle"]),
     ("mailbox", &["model", "provider", "http"]),
     ("intake", &["model", "amqp", "lifecycle", "telemetry", "http"]),
     ("plan", &["model", "store", "lifecycle", "telemetry"]),

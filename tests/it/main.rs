@@ -11,6 +11,8 @@ mod cli;
 #[cfg(test)]
 mod dashboards;
 #[cfg(test)]
+mod dkim;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 pub mod harness;

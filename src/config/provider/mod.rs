@@ -16,7 +16,7 @@ use crate::model::{Channel, Rates};
 
 pub use mailhook::{MailHookSettings, SesHookSettings};
 pub use sandbox::SandboxSettings;
-pub use smtp::{SmtpSettings, Tls};
+pub use smtp::{DkimKey, SmtpSettings, Tls};
 pub use webhook::{SigningKey, WebhookSettings};
 
 /// Kinds that are planned and not built.

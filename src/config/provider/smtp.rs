@@ -24,8 +24,10 @@ pub struct SmtpSettings {
     pub from: String,
     /// Written like `from`.
     pub reply_to: Option<String>,
-    /// The envelope's sender, which bounces go to; `None`: the address in `from`.
+    /// The envelope's sender, which bounces go to; `None`: the address in `from`, but for `verp_domain`.
     pub return_path: Option<String>,
+    /// Each message's envelope has a sender of its own in this domain; never beside `return_path`.
+    pub verp_domain: Option<String>,
     /// RFC 2919, without its angle brackets.
     pub list_id: Option<String>,
     /// What EHLO says; `None`: the machine's name.
@@ -36,6 +38,18 @@ pub struct SmtpSettings {
     pub unsubscribe_mailto: Option<String>,
     /// The e-mail service behind the relay, where it tells by calls what became of messages.
     pub hook: Option<MailHookSettings>,
+    /// A signature each.
+    pub dkim: Vec<DkimKey>,
+}
+
+/// What signs mail for a domain (RFC 6376).
+#[derive(Debug, Clone)]
+pub struct DkimKey {
+    pub domain: String,
+    /// The public half stands in the domain's name service as `SELECTOR._domainkey.DOMAIN`.
+    pub selector: String,
+    /// The private key in PEM.
+    pub key: Secret,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +80,16 @@ pub(super) fn smtp(table: &mut Table<'_>) -> Option<SmtpSettings> {
     let from = table.text("from", grammar::mailbox);
     let reply_to = table.text("reply_to", grammar::mailbox);
     let return_path = table.text("return_path", grammar::email);
+    let verp_domain = table.text("verp_domain", grammar::domain);
+    if return_path.is_some() && verp_domain.is_some() {
+        table.problem("verp_domain", "stands beside `return_path`; keep one of the two");
+    }
     let list_id = table.text("list_id", grammar::list_id);
     let helo_name = table.text("helo_name", grammar::helo_name);
     let max_messages = table.number("max_messages", "a whole number from 1 to 4294967295");
     let unsubscribe_mailto = table.text("unsubscribe_mailto", grammar::email);
     let hooked = table.has("hook").then(|| mailhook::mail_hook(table.table("hook")));
+    let dkim = table.tables("dkim").into_iter().filter_map(dkim_key).collect();
     Some(SmtpSettings {
         host: host?,
         port: port.unwrap_or(match tls {
@@ -85,6 +104,7 @@ pub(super) fn smtp(table: &mut Table<'_>) -> Option<SmtpSettings> {
         from: from?,
         reply_to,
         return_path,
+        verp_domain,
         list_id,
         helo_name,
         max_messages: max_messages.unwrap_or(const { NonZeroU32::new(100).unwrap() }),
@@ -93,5 +113,22 @@ pub(super) fn smtp(table: &mut Table<'_>) -> Option<SmtpSettings> {
             Some(hook) => Some(hook?),
             None => None,
         },
+        dkim,
     })
+}
+
+fn dkim_key(mut table: Table<'_>) -> Option<DkimKey> {
+    table.require("domain", "the domain that signs, as a rule the one of `from`");
+    table.require("selector", "the name that the public half has in the domain's name service");
+    if !table.has("key_file") {
+        table.require("key", "the private key in PEM, best by `key_file`");
+    }
+    let domain = table.text("domain", grammar::domain);
+    let selector = table.text("selector", grammar::host);
+    let key = table.secret("key", "key_file", |text| match text.contains("PRIVATE KEY-----") {
+        true => Ok(()),
+        false => Err("is no private key in PEM".to_owned()),
+    });
+    table.finish();
+    Some(DkimKey { domain: domain?, selector: selector?, key: key? })
 }

@@ -8,6 +8,7 @@ mod command;
 mod config;
 mod connection;
 mod reply;
+mod report;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -22,6 +23,7 @@ pub(super) use self::classify::quoted_reason;
 use self::config::Account;
 pub use self::config::{InvalidSmtp, SmtpConfig, Timeouts, Tls};
 use self::connection::Connection;
+pub use self::report::{in_short, reported};
 use self::transfer::{Buffers, Ended, Transfer};
 use super::{Message, Provider, Session};
 use crate::model::Outcome;

@@ -96,7 +96,7 @@ fn code(digits: &[u8; 3]) -> Option<u16> {
 }
 
 /// Splits `5.1.1 text`. RFC 3463: a class of 2, 4 or 5, subject and detail of up to three digits.
-fn enhanced(line: &str) -> (Option<(u16, u16)>, &str) {
+pub(super) fn enhanced(line: &str) -> (Option<(u16, u16)>, &str) {
     let parse = || {
         let (word, text) = line.split_once(' ').unwrap_or((line, ""));
         let mut numbers = word.split('.');

@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod http;
 pub mod instance;
 pub mod mail;
+pub mod postfix;
 pub mod process;
 pub mod publish;
 pub mod shop;
@@ -13,7 +14,7 @@ pub mod shop;
 use std::net::SocketAddr;
 
 /// An address where nothing listens at this moment.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket")
 }
