@@ -12,6 +12,7 @@ use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, ReturnPat
 use crate::model::Channel;
 use crate::provider::mailhook::Label;
 use crate::provider::sandbox::{self, Sandbox};
+use crate::provider::smpp::Smpp;
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
 use crate::provider::webhook::Webhook;
 use crate::provider::{Provider, Receipts};
@@ -32,7 +33,7 @@ pub(super) fn lanes(
 pub(super) fn mailbox(config: &Config) -> Option<Arc<sandbox::Mailbox>> {
     let keeps = config.providers.values().filter_map(|provider| match &provider.kind {
         ProviderKind::Sandbox(settings) => Some(settings.keep),
-        ProviderKind::Smtp(_) | ProviderKind::Webhook(_) => None,
+        ProviderKind::Smtp(_) | ProviderKind::Smpp(_) | ProviderKind::Webhook(_) => None,
     });
     keeps.max().map(|keep| Arc::new(sandbox::Mailbox::new(keep)))
 }
@@ -85,6 +86,11 @@ pub fn account(
         ProviderKind::Sandbox(behaviour) => {
             let (receipts, mailbox) = (receipts.clone(), mailbox.cloned());
             let provider = Sandbox::new(&settings.name, behaviour.clone(), receipts, mailbox);
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Smpp(smpp) => {
+            let provider = Smpp::new(&settings.name, smpp, receipts.clone())
+                .with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Content)
         }
         ProviderKind::Webhook(webhook) => {

@@ -24,7 +24,7 @@ pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
     DkimKey, MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings, SesHookSettings, SigningKey,
-    SmtpSettings, Tls, WebhookSettings,
+    SmppSettings, SmtpSettings, Tls, WebhookSettings,
 };
 pub use secret::Secret;
 pub use service::{Amqp, Log, LogFormat, Store, StoreKind};

@@ -119,18 +119,18 @@ config.toml:22: providers.relay.channel: kind `smtp` carries email, not sms
 config.toml:23: providers.relay.host: must be a host name or an IP address, without scheme and port
 config.toml:24: providers.relay.tls: `start-tls` is none of none, starttls, implicit; did you mean `starttls`?
 config.toml:26: providers.relay.from: not a valid email address: it has no @
-config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox, webhook"
+config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox, webhook, smpp"
     );
 }
 
 #[test]
 fn what_is_missing_or_misplaced_is_named() {
     assert_eq!(
-        problems("[stor]\n[providers.a]\nkind = \"smpt\"\n[providers.b]\n"),
+        problems("[stor]\n[providers.a]\nkind = \"stmp\"\n[providers.b]\n"),
         "config.toml: store.url: missing; where the ledger lives, as `sqlite:data/campaignd.db` or `postgres://user:password@host/database`
 config.toml:1: stor: unknown key; did you mean `store`?
-config.toml:3: providers.a.kind: unknown provider kind `smpt`; did you mean `smtp`?
-config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook"
+config.toml:3: providers.a.kind: unknown provider kind `stmp`; did you mean `smtp`?
+config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook, smpp"
     );
     assert_eq!(
         problems("store = \"postgres://u@h/d\"\n"),
@@ -335,6 +335,32 @@ fn the_service_behind_a_relay_is_named_with_what_it_is_believed_by() {
         assert_eq!(found.lines().count(), 1, "{found}");
         assert!(found.contains(&format!("providers.relay.{problem}")), "{found}");
     }
+}
+
+#[test]
+fn an_smsc_has_defaults_and_its_problems_are_named() {
+    let smsc = "[providers.smsc]\nkind = \"smpp\"\nhost = \"smsc.example\"\nsystem_id = \"shop\"\n";
+    let config = parse(&format!("{LEAST}{smsc}password = \"hunter2\"\n"));
+    let provider = &config.providers["smsc"];
+    let ProviderKind::Smpp(smpp) = &provider.kind else { panic!() };
+    assert_eq!((smpp.port, smpp.window.get(), smpp.binds.get(), smpp.hex_ids), (2775, 50, 1, false));
+    assert_eq!((smpp.enquire.as_secs(), smpp.timeout.as_secs()), (20, 30));
+    assert!(provider.carries(Channel::Sms) && !provider.carries(Channel::Push));
+    assert!(!provider.kind.takes_idempotency_key());
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(config.warnings().iter().any(|warning| warning.starts_with("providers.smsc.tls: ")));
+    assert_eq!(
+        problems(&format!(
+            "{LEAST}[providers.smsc]\nkind = \"smpp\"\nsystem_id = \"0123456789abcdef\"\nwindow = 2000\nbinds = 0\nfrom_ton = 256\nfrom = \"Flower Shop 1\"\n"
+        )),
+        "config.toml:3: providers.smsc.host: missing; the SMSC's host name or IP address
+config.toml:3: providers.smsc.password: missing; the account's password at the provider
+config.toml:5: providers.smsc.system_id: has at most 15 ASCII characters
+config.toml:6: providers.smsc.window: must be a whole number from 1 to 1000
+config.toml:7: providers.smsc.binds: must be a whole number from 1 to 64
+config.toml:8: providers.smsc.from_ton: must be a whole number from 0 to 255
+config.toml:9: providers.smsc.from: has at most 11 ASCII characters"
+    );
 }
 
 #[test]

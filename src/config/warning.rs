@@ -42,7 +42,7 @@ impl Config {
                 ));
             }
             if sends_password_in_the_clear(provider) {
-                warnings.push(format!("providers.{name}.tls: `none` sends the password in the clear"));
+                warnings.push(format!("providers.{name}.tls: without it the password goes in the clear"));
             }
             if has_bounces(provider) && !self.bounces.are_read() {
                 warnings.push(format!(
@@ -69,8 +69,11 @@ impl Config {
 }
 
 fn sends_password_in_the_clear(provider: &ProviderConfig) -> bool {
-    let ProviderKind::Smtp(smtp) = &provider.kind else { return false };
-    smtp.password.is_some() && smtp.tls == Tls::None && !is_local(&smtp.host)
+    match &provider.kind {
+        ProviderKind::Smtp(smtp) => smtp.password.is_some() && smtp.tls == Tls::None && !is_local(&smtp.host),
+        ProviderKind::Smpp(smpp) => !smpp.tls && !is_local(&smpp.host),
+        _ => false,
+    }
 }
 
 fn has_bounces(provider: &ProviderConfig) -> bool {

@@ -14,6 +14,7 @@ use super::campaigns::Campaigns;
 use super::desk::{Desk, Note};
 use super::heart::Heart;
 use super::ledger::Ledger;
+use super::listener::listen;
 use super::stream::{Shared, Stream, Window};
 use super::worker::{Crew, Reach, Rest};
 use super::{LaneConfig, Limit};
@@ -141,6 +142,11 @@ impl Lane {
         });
         let each = config.concurrency.div_ceil(config.accounts.len().max(1));
         for (position, (account, hungry)) in config.accounts.iter().zip(hungry).enumerate() {
+            let listening = listen(account.provider.clone(), self.shutdown.clone());
+            supervisor.spawn("listener", &self.shutdown, async {
+                listening.await;
+                Ok::<(), Error>(())
+            });
             let crew = Arc::new(Crew {
                 channel: config.channel,
                 account: account.clone(),

@@ -12,6 +12,7 @@ mod heart;
 mod lane;
 mod ledger;
 mod limit;
+mod listener;
 mod prepared;
 mod rendering;
 mod retry;

@@ -65,8 +65,14 @@ impl Receipts {
         (Receipts(sender), receiver)
     }
 
-    /// Waits while the store is behind. Without a reader, as at the end of the program, receipts are let go.
-    pub async fn bring(&self, receipt: Receipt) {
-        self.0.send(receipt).await.ok();
+    /// Waits while the store is behind. Without a reader, as at the end of the program, receipts are let go; returns
+    /// whether there was one.
+    pub async fn bring(&self, receipt: Receipt) -> bool {
+        self.0.send(receipt).await.is_ok()
+    }
+
+    /// Whether anybody takes receipts; nobody does where the program only sends a test.
+    pub fn are_read(&self) -> bool {
+        !self.0.is_closed()
     }
 }

@@ -9,8 +9,10 @@ mod detail;
 mod hook;
 pub mod http;
 pub mod mailhook;
+mod opt_out;
 mod permit;
 pub mod sandbox;
+pub mod smpp;
 pub mod smtp;
 mod trust;
 pub mod webhook;
@@ -61,6 +63,7 @@ pub struct Email {
 }
 
 /// One account at one provider.
+#[async_trait]
 pub trait Provider: Send + Sync + std::fmt::Debug {
     /// A new session; it dials when it is first asked to be ready.
     fn session(&self) -> Box<dyn Session>;
@@ -72,6 +75,12 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// How many messages one call of [`Session::send`] takes at most.
     fn chunk_size(&self) -> usize;
+
+    /// Keeps open whatever receipts come by, where they come over a connection of our own. Comes back when that is lost
+    /// or cannot be had; to be called again after a while.
+    async fn listen(&self) {
+        std::future::pending().await
+    }
 }
 
 /// One worker's way to the provider: a connection, or a handle on a shared client.

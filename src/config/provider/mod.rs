@@ -2,6 +2,7 @@
 
 mod mailhook;
 mod sandbox;
+mod smpp;
 mod smtp;
 mod webhook;
 
@@ -16,6 +17,7 @@ use crate::model::{Channel, Rates};
 
 pub use mailhook::{MailHookSettings, SesHookSettings};
 pub use sandbox::SandboxSettings;
+pub use smpp::SmppSettings;
 pub use smtp::{DkimKey, SmtpSettings, Tls};
 pub use webhook::{SigningKey, WebhookSettings};
 
@@ -23,8 +25,12 @@ pub use webhook::{SigningKey, WebhookSettings};
 const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush"];
 
 /// What `kind` may be, and the channels that each carries.
-const KINDS: &[(&str, &[Channel])] =
-    &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL), ("webhook", Channel::ALL)];
+const KINDS: &[(&str, &[Channel])] = &[
+    ("smtp", &[Channel::Email]),
+    ("sandbox", Channel::ALL),
+    ("webhook", Channel::ALL),
+    ("smpp", &[Channel::Sms]),
+];
 
 /// One account at one provider.
 #[derive(Debug, Clone)]
@@ -54,13 +60,14 @@ pub enum ProviderKind {
     Smtp(Box<SmtpSettings>),
     Sandbox(SandboxSettings),
     Webhook(Box<WebhookSettings>),
+    Smpp(Box<SmppSettings>),
 }
 
 impl ProviderKind {
     /// Whether sending again with the same key is safe from doubles.
     pub fn takes_idempotency_key(&self) -> bool {
         match self {
-            ProviderKind::Smtp(_) => false,
+            ProviderKind::Smtp(_) | ProviderKind::Smpp(_) => false,
             ProviderKind::Sandbox(_) => true,
             ProviderKind::Webhook(webhook) => webhook.idempotent,
         }
@@ -110,6 +117,7 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
     let weight = table.number("weight", "a whole number from 1 to 4294967295").unwrap_or(NonZeroU32::MIN);
     let settings = match kind {
         "smtp" => smtp::smtp(&mut table).map(|smtp| ProviderKind::Smtp(Box::new(smtp))),
+        "smpp" => smpp::smpp(&mut table).map(|smpp| ProviderKind::Smpp(Box::new(smpp))),
         "webhook" => webhook::webhook(&mut table).map(|webhook| ProviderKind::Webhook(Box::new(webhook))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
