@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use command::{Sms, Wechat};
+use command::{Fcm, Sms, Wechat};
 
 #[derive(Parser)]
 #[command(about = "Provider simulators for campaignd")]
@@ -35,6 +35,8 @@ enum Command {
     Smsc(Sms),
     /// Be WeChat's official account platform
     Wechat(Wechat),
+    /// Be Firebase Cloud Messaging
+    Fcm(Fcm),
 }
 
 #[tokio::main]
@@ -48,5 +50,6 @@ async fn main() -> anyhow::Result<()> {
         Command::Twilio(sms) => command::twilio(sms).await,
         Command::Smsc(sms) => command::smsc(sms).await,
         Command::Wechat(args) => command::wechat(args).await,
+        Command::Fcm(args) => command::fcm(args).await,
     }
 }

@@ -1,9 +1,11 @@
-//! WeChat and the providers of push.
+//! WeChat and the providers of push. These have no receipts.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
-use campaignd_loadtest::wechat;
+use campaignd_loadtest::{callback, fcm, http, wechat};
 use clap::Args;
 
 use super::behaviour::{Behaviour, Codes};
@@ -67,4 +69,54 @@ pub(crate) async fn wechat(args: Wechat) -> anyhow::Result<()> {
     let service = wechat::Wechat::start(args.listen, options).await.context("cannot start")?;
     args.receipts_to.into_iter().for_each(|url| service.callbacks().aim(url));
     print(service.addr(), || (service.tally().counts(), service.callbacks().counts())).await
+}
+
+/// Firebase Cloud Messaging, over cleartext.
+#[derive(Debug, Args)]
+pub(crate) struct Fcm {
+    #[arg(long, default_value_t = local(18086))]
+    listen: SocketAddr,
+    /// Default: that of the SDK's capture
+    #[arg(long)]
+    project_id: Option<String>,
+    #[arg(long)]
+    client_email: Option<String>,
+    /// A file with the public half of the service account's key, in PEM
+    #[arg(long)]
+    public_key: Option<PathBuf>,
+    /// Seconds that an access token lives
+    #[arg(long, default_value_t = 3599)]
+    token_life: i64,
+    /// Messages a minute; above it QUOTA_EXCEEDED
+    #[arg(long)]
+    per_minute: Option<u64>,
+    #[command(flatten)]
+    behaviour: Behaviour,
+}
+
+pub(crate) async fn fcm(args: Fcm) -> anyhow::Result<()> {
+    anyhow::ensure!(args.behaviour.qps.is_none(), "--qps: FCM counts --per-minute");
+    let codes = Codes { error: "UNAVAILABLE", bad: "UNREGISTERED", failed: "" };
+    let usual = fcm::Options::default();
+    let mut options = fcm::Options {
+        token_life: args.token_life,
+        per_minute: args.per_minute,
+        rules: args.behaviour.rules(codes),
+        seed: args.behaviour.seed(),
+        http: http::Options { versions: usual.http.versions, ..unrecorded() },
+        ..usual
+    };
+    set(&mut options.account.project_id, args.project_id.as_ref());
+    set(&mut options.account.client_email, args.client_email.as_ref());
+    read(&mut options.account.public_key, args.public_key.as_ref())?;
+    let service = fcm::Fcm::start(args.listen, options).await.context("cannot start")?;
+    print(service.addr(), || (service.tally().counts(), callback::Counts::default())).await
+}
+
+/// Replaces it with the file's content, where a file is given.
+fn read(to: &mut String, path: Option<&PathBuf>) -> anyhow::Result<()> {
+    if let Some(path) = path {
+        *to = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    }
+    Ok(())
 }

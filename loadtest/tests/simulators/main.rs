@@ -1,7 +1,9 @@
 //! The simulators as clients see them: official clients' captured requests, and what the providers do out of the ordinary.
 
 mod aliyun;
+mod fcm;
 mod smpp;
+mod streams;
 mod tencent;
 mod twilio;
 mod wechat;
