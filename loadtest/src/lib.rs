@@ -3,6 +3,7 @@
 //! Imports nothing from campaignd: what it accepts, it accepts on its own reading of the standards.
 
 pub mod aliyun;
+pub mod apns;
 pub mod bearer;
 pub mod callback;
 pub mod clock;

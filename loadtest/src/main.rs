@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use command::{Fcm, Sms, Wechat};
+use command::{Apns, Fcm, Sms, Wechat};
 
 #[derive(Parser)]
 #[command(about = "Provider simulators for campaignd")]
@@ -37,6 +37,8 @@ enum Command {
     Wechat(Wechat),
     /// Be Firebase Cloud Messaging
     Fcm(Fcm),
+    /// Be Apple's push service
+    Apns(Apns),
 }
 
 #[tokio::main]
@@ -51,5 +53,6 @@ async fn main() -> anyhow::Result<()> {
         Command::Smsc(sms) => command::smsc(sms).await,
         Command::Wechat(args) => command::wechat(args).await,
         Command::Fcm(args) => command::fcm(args).await,
+        Command::Apns(args) => command::apns(args).await,
     }
 }

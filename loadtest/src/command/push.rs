@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use campaignd_loadtest::{callback, fcm, http, wechat};
+use campaignd_loadtest::{apns, callback, fcm, http, wechat};
 use clap::Args;
 
 use super::behaviour::{Behaviour, Codes};
@@ -110,6 +110,61 @@ pub(crate) async fn fcm(args: Fcm) -> anyhow::Result<()> {
     set(&mut options.account.client_email, args.client_email.as_ref());
     read(&mut options.account.public_key, args.public_key.as_ref())?;
     let service = fcm::Fcm::start(args.listen, options).await.context("cannot start")?;
+    print(service.addr(), || (service.tally().counts(), callback::Counts::default())).await
+}
+
+/// Apple's push service.
+#[derive(Debug, Args)]
+pub(crate) struct Apns {
+    #[arg(long, default_value_t = local(18089))]
+    listen: SocketAddr,
+    /// Where the PEM of the authority that clients must trust is written
+    #[arg(long)]
+    authority_to: PathBuf,
+    /// Default: that of the SDKs' captures
+    #[arg(long)]
+    team_id: Option<String>,
+    #[arg(long)]
+    key_id: Option<String>,
+    /// A file with the public half of the team's key, in PEM
+    #[arg(long)]
+    public_key: Option<PathBuf>,
+    #[arg(long, default_value = "com.example.app")]
+    topic: String,
+    /// Seconds between two provider tokens, at least
+    #[arg(long, default_value_t = 1200)]
+    token_updates_apart: i64,
+    /// Requests at a time on one connection
+    #[arg(long, default_value_t = 1000)]
+    streams: u32,
+    /// A connection says GOAWAY once it took so many requests
+    #[arg(long)]
+    requests_per_connection: Option<u64>,
+    #[command(flatten)]
+    behaviour: Behaviour,
+}
+
+pub(crate) async fn apns(args: Apns) -> anyhow::Result<()> {
+    anyhow::ensure!(args.behaviour.qps.is_none(), "--qps: Apple publishes no rate");
+    let codes = Codes { error: "ServiceUnavailable", bad: "Unregistered", failed: "" };
+    let mut options = apns::Options {
+        token_updates_apart: args.token_updates_apart,
+        rules: args.behaviour.rules(codes),
+        seed: args.behaviour.seed(),
+        ..apns::Options::default()
+    };
+    options.http.keep = 0;
+    options.http.http2.streams = args.streams;
+    options.http.http2.requests = args.requests_per_connection;
+    let account = &mut options.account;
+    set(&mut account.team_id, args.team_id.as_ref());
+    set(&mut account.key_id, args.key_id.as_ref());
+    read(&mut account.public_key, args.public_key.as_ref())?;
+    account.topics = [args.topic].into();
+    let service = apns::Apns::start(args.listen, options).await.context("cannot start")?;
+    let path = &args.authority_to;
+    fs::write(path, service.authority().unwrap_or_default())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     print(service.addr(), || (service.tally().counts(), callback::Counts::default())).await
 }
 

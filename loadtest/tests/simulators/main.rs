@@ -1,6 +1,7 @@
 //! The simulators as clients see them: official clients' captured requests, and what the providers do out of the ordinary.
 
 mod aliyun;
+mod apns;
 mod fcm;
 mod smpp;
 mod streams;
