@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use command::{Apns, Fcm, Sms, Wechat};
+use command::{Apns, Fcm, Push, Sms, Wechat};
 
 #[derive(Parser)]
 #[command(about = "Provider simulators for campaignd")]
@@ -39,6 +39,10 @@ enum Command {
     Fcm(Fcm),
     /// Be Apple's push service
     Apns(Apns),
+    /// Be JPush
+    Jpush(Push),
+    /// Be Getui
+    Getui(Push),
 }
 
 #[tokio::main]
@@ -54,5 +58,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Wechat(args) => command::wechat(args).await,
         Command::Fcm(args) => command::fcm(args).await,
         Command::Apns(args) => command::apns(args).await,
+        Command::Jpush(args) => command::jpush(args).await,
+        Command::Getui(args) => command::getui(args).await,
     }
 }

@@ -13,7 +13,7 @@ use campaignd_loadtest::callback;
 use campaignd_loadtest::smtp::{Action, Event, Keep, Options, Sink};
 use campaignd_loadtest::tally;
 
-pub(crate) use push::{Apns, Fcm, Wechat, apns, fcm, wechat};
+pub(crate) use push::{Apns, Fcm, Push, Wechat, apns, fcm, getui, jpush, wechat};
 pub(crate) use sms::{Sms, aliyun, smsc, tencent, twilio};
 
 #[expect(clippy::print_stdout, reason = "the counts are the program's result")]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use campaignd_loadtest::{apns, callback, fcm, http, wechat};
+use campaignd_loadtest::{apns, callback, fcm, getui, http, jpush, wechat};
 use clap::Args;
 
 use super::behaviour::{Behaviour, Codes};
@@ -110,6 +110,65 @@ pub(crate) async fn fcm(args: Fcm) -> anyhow::Result<()> {
     set(&mut options.account.client_email, args.client_email.as_ref());
     read(&mut options.account.public_key, args.public_key.as_ref())?;
     let service = fcm::Fcm::start(args.listen, options).await.context("cannot start")?;
+    print(service.addr(), || (service.tally().counts(), callback::Counts::default())).await
+}
+
+/// A push service of China with an account of a key and a secret.
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// Default: 127.0.0.1, jpush 18090, getui 18092
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Getui's
+    #[arg(long)]
+    app_id: Option<String>,
+    /// Default: that of the SDK's capture
+    #[arg(long)]
+    app_key: Option<String>,
+    #[arg(long)]
+    master_secret: Option<String>,
+    /// JPush's calls a minute; above it 2002
+    #[arg(long)]
+    per_minute: Option<u64>,
+    /// Seconds that a token of Getui's lives
+    #[arg(long, default_value_t = 86_400)]
+    token_life: i64,
+    #[command(flatten)]
+    behaviour: Behaviour,
+}
+
+pub(crate) async fn jpush(args: Push) -> anyhow::Result<()> {
+    anyhow::ensure!(args.behaviour.qps.is_none(), "--qps: JPush counts --per-minute");
+    let codes = Codes { error: "1030", bad: "1011", failed: "" };
+    let mut options = jpush::Options {
+        per_minute: args.per_minute,
+        rules: args.behaviour.rules(codes),
+        seed: args.behaviour.seed(),
+        http: unrecorded(),
+        ..jpush::Options::default()
+    };
+    set(&mut options.app_key, args.app_key.as_ref());
+    set(&mut options.master_secret, args.master_secret.as_ref());
+    let listen = args.listen.unwrap_or_else(|| local(18090));
+    let service = jpush::Jpush::start(listen, options).await.context("cannot listen")?;
+    print(service.addr(), || (service.tally().counts(), callback::Counts::default())).await
+}
+
+pub(crate) async fn getui(args: Push) -> anyhow::Result<()> {
+    anyhow::ensure!(args.behaviour.qps.is_none(), "--qps: Getui counts calls for tokens alone");
+    let codes = Codes { error: "5000", bad: "successed_ignore", failed: "" };
+    let mut options = getui::Options {
+        token_life: args.token_life,
+        rules: args.behaviour.rules(codes),
+        seed: args.behaviour.seed(),
+        http: unrecorded(),
+        ..getui::Options::default()
+    };
+    set(&mut options.app_id, args.app_id.as_ref());
+    set(&mut options.app_key, args.app_key.as_ref());
+    set(&mut options.master_secret, args.master_secret.as_ref());
+    let listen = args.listen.unwrap_or_else(|| local(18092));
+    let service = getui::Getui::start(listen, options).await.context("cannot listen")?;
     print(service.addr(), || (service.tally().counts(), callback::Counts::default())).await
 }
 

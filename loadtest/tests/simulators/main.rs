@@ -3,6 +3,8 @@
 mod aliyun;
 mod apns;
 mod fcm;
+mod getui;
+mod jpush;
 mod smpp;
 mod streams;
 mod tencent;
