@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{ServerConfig, crypto, pki_types};
 
@@ -25,14 +27,25 @@ pub fn own_authority(protocols: &[&str]) -> io::Result<(TlsAcceptor, String)> {
 type Certificate = (pki_types::CertificateDer<'static>, pki_types::PrivateKeyDer<'static>, String);
 
 fn certificate() -> Result<Certificate, rcgen::Error> {
-    let mut authority = CertificateParams::default();
+    let mut authority = named("campaignd simulators' authority", Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let authority_key = KeyPair::generate()?;
     let pem = authority.self_signed(&authority_key)?.pem();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate()?;
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let certificate = CertificateParams::new(names.to_vec())?.signed_by(&key, &issuer)?;
+    let mut certificate = named("campaignd simulator", names.to_vec())?;
+    certificate.use_authority_key_identifier_extension = true;
+    let certificate = certificate.signed_by(&key, &issuer)?;
     let key = pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
     Ok((certificate.der().clone(), key, pem))
+}
+
+/// OpenSSL takes a certificate for self-signed where it has the name of its issuer.
+fn named(name: &str, reached_by: Vec<String>) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(reached_by)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
 }
