@@ -1,20 +1,13 @@
 //! APNs: captured tokens over TLS, Apple's reasons, devices that are gone, goodbyes.
 
-use std::sync::Arc;
-
 use campaignd_loadtest::apns::{Apns, Options};
 use campaignd_loadtest::clock::Clock;
 use campaignd_loadtest::http::Http2;
 use campaignd_loadtest::script::Rule;
 use campaignd_loadtest::tally::Counts;
 use serde_json::json;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-use crate::streams::{Answered, Client, answered};
+use crate::streams::{Answered, Client, answered, tls};
 
 const CAPTURE: &str = include_str!("../../captures/apns_h2.txt");
 /// When the first token in it was issued.
@@ -28,21 +21,8 @@ fn at(seconds: i64) -> Options {
     Options { clock: Clock::pinned(seconds), ..Options::default() }
 }
 
-/// Over TLS, with these protocols offered.
 async fn connect(apns: &Apns, protocols: &[&str]) -> Client {
-    let mut roots = RootCertStore::empty();
-    let authority = apns.authority().expect("its own").as_bytes();
-    roots.add(CertificateDer::from_pem_slice(authority).expect("PEM")).expect("an authority");
-    let mut config = ClientConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(apns.addr()).await.expect("the simulator listens");
-    let name = "localhost".try_into().expect("a name");
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
-    Client::over(stream).await
+    Client::over(tls(apns.addr(), apns.authority().expect("its own"), protocols).await).await
 }
 
 /// Path, headers and body.

@@ -1,16 +1,23 @@
 //! A client of HTTP/2 that looks at every answer and every end, and the server as it sees it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use campaignd_loadtest::http::{Answer, Handler, Http2, Options, Reply, Request, Server, Versions};
+use campaignd_loadtest::tls::own_authority;
 use h2::client::{ResponseFuture, SendRequest};
 use hyper::header::HeaderMap;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 /// One connection.
 pub(crate) struct Client {
@@ -68,6 +75,21 @@ pub(crate) async fn answered(answer: ResponseFuture) -> Result<Answered, h2::Err
     Ok(Answered { status: head.status.as_u16(), headers: head.headers, body })
 }
 
+/// A connection to `localhost` that trusts this authority alone and offers these protocols.
+pub(crate) async fn tls(to: SocketAddr, authority: &str, protocols: &[&str]) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).expect("PEM")).expect("an authority");
+    let mut config = ClientConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let stream = TcpStream::connect(to).await.expect("the simulator listens");
+    let name = "localhost".try_into().expect("a name");
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS")
+}
+
 /// Answers with what it was told; `/wait` once a permit is there.
 struct Desk(Semaphore);
 
@@ -104,6 +126,23 @@ async fn both_versions_are_spoken_on_one_port() {
     let old = crate::wire::post("/", &[("host", "h".to_owned())], "8");
     assert_eq!(crate::wire::exchange(server.addr(), &old).await.unwrap().1, 8);
     assert_eq!((server.counts().connections, server.counts().requests), (2, 3));
+}
+
+#[tokio::test]
+async fn over_tls_the_client_chooses_the_version() {
+    let (acceptor, authority) = own_authority(&["h2", "http/1.1"]).expect("an authority");
+    let options = Options { versions: Versions::Both, tls: Some(acceptor), ..Options::default() };
+    let desk = Arc::new(Desk(Semaphore::new(0)));
+    let server = Server::start("127.0.0.1:0", options, desk).await.unwrap();
+    let mut client = Client::over(tls(server.addr(), &authority, &["h2"]).await).await;
+    assert_eq!(client.call("/", &[], "7").await.unwrap().body, 7);
+    for protocols in [&["http/1.1"][..], &[]] {
+        let mut stream = tls(server.addr(), &authority, protocols).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
 }
 
 #[tokio::test]
