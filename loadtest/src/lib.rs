@@ -14,6 +14,7 @@ pub mod getui;
 pub mod http;
 pub mod jpush;
 pub mod jwt;
+pub mod mailhooks;
 pub mod quota;
 pub mod repeats;
 pub mod script;

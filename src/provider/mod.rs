@@ -8,6 +8,7 @@ pub mod credential;
 mod detail;
 mod hook;
 pub mod http;
+pub mod mailhook;
 mod permit;
 pub mod sandbox;
 pub mod smtp;
@@ -63,6 +64,11 @@ pub struct Email {
 pub trait Provider: Send + Sync + std::fmt::Debug {
     /// A new session; it dials when it is first asked to be ready.
     fn session(&self) -> Box<dyn Session>;
+
+    /// Whether receipts name the provider's own id alone, so that the ledger must find deliveries by it.
+    fn references(&self) -> bool {
+        false
+    }
 
     /// How many messages one call of [`Session::send`] takes at most.
     fn chunk_size(&self) -> usize;
