@@ -119,7 +119,7 @@ config.toml:22: providers.relay.channel: kind `smtp` carries email, not sms
 config.toml:23: providers.relay.host: must be a host name or an IP address, without scheme and port
 config.toml:24: providers.relay.tls: `start-tls` is none of none, starttls, implicit; did you mean `starttls`?
 config.toml:26: providers.relay.from: not a valid email address: it has no @
-config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox, webhook"
+config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox, webhook, jpush, getui"
     );
 }
 
@@ -130,7 +130,7 @@ fn what_is_missing_or_misplaced_is_named() {
         "config.toml: store.url: missing; where the ledger lives, as `sqlite:data/campaignd.db` or `postgres://user:password@host/database`
 config.toml:1: stor: unknown key; did you mean `store`?
 config.toml:3: providers.a.kind: unknown provider kind `smpt`; did you mean `smtp`?
-config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook"
+config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook, jpush, getui"
     );
     assert_eq!(
         problems("store = \"postgres://u@h/d\"\n"),
@@ -294,6 +294,43 @@ fn webhooks_have_defaults_and_their_problems_are_named() {
         "config.toml:3: providers.bridge.url: missing; where messages are posted to, as `https://example.com/messages`
 config.toml:5: providers.bridge.secret: must be `whsec_` and the base64 of 24 to 64 bytes, as `openssl rand -base64 32` makes them
 config.toml:6: providers.bridge.batch: must be a whole number from 1 to 1000"
+    );
+}
+
+#[test]
+fn push_accounts_have_defaults_and_their_problems_are_named() {
+    let account = |kind: &str, keys: &str| {
+        format!(
+            "{LEAST}[providers.app]\nkind = \"{kind}\"\napp_key = \"k\"\nmaster_secret = \"hunter2\"\n{keys}"
+        )
+    };
+    let config = parse(&account("jpush", ""));
+    let provider = &config.providers["app"];
+    let ProviderKind::Jpush(jpush) = &provider.kind else { panic!() };
+    assert_eq!((jpush.base_url.as_str(), jpush.ttl.as_secs()), ("https://api.jpush.cn", 86_400));
+    assert!(!jpush.batch && jpush.apns_production && !format!("{config:?}").contains("hunter2"));
+    assert!(provider.carries(Channel::Push) && !provider.carries(Channel::Sms));
+    assert!(!provider.kind.takes_idempotency_key());
+    let derived = parse(&account("jpush", "cid = \"derived\"\n"));
+    assert!(derived.providers["app"].kind.takes_idempotency_key());
+
+    let config = parse(&account("getui", "app_id = \"a1\"\nbase_url = \"http://127.0.0.1:9/v2/\"\n"));
+    let provider = &config.providers["app"];
+    let ProviderKind::Getui(getui) = &provider.kind else { panic!() };
+    assert_eq!((getui.base_url.as_str(), getui.batch.get()), ("http://127.0.0.1:9/v2", 200));
+    assert!(provider.kind.takes_idempotency_key() && getui.vendor_channels);
+    assert_eq!(
+        problems(&account("getui", "app_id = \"a/1\"\nbatch = 201\nttl = \"4d\"\n")),
+        "config.toml:7: providers.app.app_id: must be letters and digits, as Getui's console shows it
+config.toml:8: providers.app.batch: must be a whole number from 1 to 200
+config.toml:9: providers.app.ttl: is above Getui's limit of three days"
+    );
+    assert_eq!(
+        problems(&format!("{LEAST}[providers.app]\nkind = \"jpush\"\nttl = \"11d\"\ncid = \"mine\"\n")),
+        "config.toml:3: providers.app.app_key: missing; the app's AppKey, from JPush's console
+config.toml:3: providers.app.master_secret: missing; the app's Master Secret, from JPush's console
+config.toml:5: providers.app.ttl: is above JPush's limit of ten days
+config.toml:6: providers.app.cid: `mine` is none of fetched, derived"
     );
 }
 

@@ -6,8 +6,11 @@
 mod certificate;
 pub mod credential;
 mod detail;
+pub mod getui;
 mod hook;
 pub mod http;
+pub mod jpush;
+mod keyed;
 mod permit;
 pub mod sandbox;
 pub mod smtp;

@@ -1,5 +1,7 @@
 //! `[providers.NAME]`: the accounts that carry messages, and the settings of each kind, one file a kind.
 
+mod getui;
+mod jpush;
 mod sandbox;
 mod smtp;
 mod webhook;
@@ -13,16 +15,23 @@ use super::problem::did_you_mean;
 use super::reader::Table;
 use crate::model::{Channel, Rates};
 
+pub use getui::GetuiSettings;
+pub use jpush::{Cid, JpushSettings};
 pub use sandbox::SandboxSettings;
 pub use smtp::{SmtpSettings, Tls};
 pub use webhook::{SigningKey, WebhookSettings};
 
 /// Kinds that are planned and not built.
-const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush"];
+const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns"];
 
 /// What `kind` may be, and the channels that each carries.
-const KINDS: &[(&str, &[Channel])] =
-    &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL), ("webhook", Channel::ALL)];
+const KINDS: &[(&str, &[Channel])] = &[
+    ("smtp", &[Channel::Email]),
+    ("sandbox", Channel::ALL),
+    ("webhook", Channel::ALL),
+    ("jpush", &[Channel::Push]),
+    ("getui", &[Channel::Push]),
+];
 
 /// One account at one provider.
 #[derive(Debug, Clone)]
@@ -52,6 +61,8 @@ pub enum ProviderKind {
     Smtp(Box<SmtpSettings>),
     Sandbox(SandboxSettings),
     Webhook(Box<WebhookSettings>),
+    Jpush(Box<JpushSettings>),
+    Getui(Box<GetuiSettings>),
 }
 
 impl ProviderKind {
@@ -59,7 +70,8 @@ impl ProviderKind {
     pub fn takes_idempotency_key(&self) -> bool {
         match self {
             ProviderKind::Smtp(_) => false,
-            ProviderKind::Sandbox(_) => true,
+            ProviderKind::Sandbox(_) | ProviderKind::Getui(_) => true,
+            ProviderKind::Jpush(jpush) => jpush.cid == Cid::Derived,
             ProviderKind::Webhook(webhook) => webhook.idempotent,
         }
     }
@@ -109,6 +121,8 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
     let settings = match kind {
         "smtp" => smtp::smtp(&mut table).map(|smtp| ProviderKind::Smtp(Box::new(smtp))),
         "webhook" => webhook::webhook(&mut table).map(|webhook| ProviderKind::Webhook(Box::new(webhook))),
+        "jpush" => jpush::jpush(&mut table).map(|jpush| ProviderKind::Jpush(Box::new(jpush))),
+        "getui" => getui::getui(&mut table).map(|getui| ProviderKind::Getui(Box::new(getui))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();
