@@ -158,11 +158,14 @@ fn parts(messages: &[Keyed<'_>], most: usize) -> VecDeque<Range<usize>> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::{CampaignNo, ContactNo, DeliveryKey, Purpose};
-    use crate::provider::Permit;
+    use crate::provider::{Departures, Permit};
 
     /// The push message `number` of a campaign.
     pub(in crate::provider) fn push(number: i64, to: &str, url: Option<&str>) -> Message {
@@ -177,6 +180,31 @@ pub(super) mod tests {
             body: Body::Content(Content::Push(PushContent { title, body, url: url.map(str::to_owned) })),
             permit: Permit::default(),
         }
+    }
+
+    /// Counts the messages whose permits are spent.
+    #[derive(Debug, Default)]
+    pub(in crate::provider) struct Departed(AtomicUsize);
+
+    impl Departed {
+        pub(in crate::provider) fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Departures for Departed {
+        fn depart(&self, _cells: u32) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The messages, counted as they leave.
+    pub(in crate::provider) fn counted(mut messages: Vec<Message>) -> (Vec<Message>, Arc<Departed>) {
+        let departed = Arc::new(Departed::default());
+        for message in &mut messages {
+            message.permit = Permit::new(vec![departed.clone()], 1);
+        }
+        (messages, departed)
     }
 
     /// Answers from a list, and remembers which keys were asked about.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::Getui;
 use crate::config::{GetuiSettings, Secret};
 use crate::model::Outcome;
-use crate::provider::keyed::tests::push;
+use crate::provider::keyed::tests::{counted, push};
 use crate::provider::{Message, Provider as _, Session};
 
 const SECRET: &str = "testMasterSecret";
@@ -271,4 +271,19 @@ async fn a_server_that_is_away_gets_nothing() {
     server.stop().await;
     assert_eq!(session.ready().await.unwrap_err().as_str(), "retry");
     assert_eq!(labels(&session.send(&messages(2)).await), ["retry"; 2]);
+}
+
+#[tokio::test]
+async fn permits_are_spent_once_the_request_leaves() {
+    let silent = Action::Late(Duration::from_secs(3_600), Answer::new(200, ""));
+    let server = server([silent]).await;
+    let (sent, departed) = counted(messages(2));
+    let mut session = session(&settings(&server.url()));
+    session.ready().await.unwrap();
+    assert_eq!(departed.count(), 0);
+    tokio::select! {
+        outcomes = session.send(&sent) => panic!("answered: {outcomes:?}"),
+        () = server.received(2) => {}
+    }
+    assert_eq!(departed.count(), 2);
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Jpush;
 use crate::config::{Cid, JpushSettings, Secret};
 use crate::model::Outcome;
-use crate::provider::keyed::tests::push;
+use crate::provider::keyed::tests::{counted, push};
 use crate::provider::{Message, Provider as _, Session};
 
 const KEY: &str = "appkey00000000000000abcd";
@@ -248,4 +248,19 @@ async fn an_account_that_gets_no_cids_is_not_ready_and_sends_nothing() {
     assert_eq!(session.ready().await.unwrap_err().as_str(), "account_refused");
     assert_eq!(labels(&session.send(&messages(2)).await), ["account_refused", "returned"]);
     assert!(pushes(&server).is_empty());
+}
+
+#[tokio::test]
+async fn permits_are_spent_once_the_request_leaves() {
+    let silent = Action::Late(Duration::from_secs(3_600), Answer::new(200, ""));
+    let server = server([silent]).await;
+    let (sent, departed) = counted(messages(2));
+    let mut session = session(&settings(&server.url()));
+    session.ready().await.unwrap();
+    assert_eq!(departed.count(), 0);
+    tokio::select! {
+        outcomes = session.send(&sent) => panic!("answered: {outcomes:?}"),
+        () = server.received(2) => {}
+    }
+    assert_eq!(departed.count(), 1);
 }
