@@ -1,5 +1,7 @@
 //! The provider over real sockets, against a server that answers by script.
 
+mod simulated;
+
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
