@@ -38,7 +38,7 @@ fn hook(settings: &ProviderConfig) -> Result<Option<Arc<dyn Hook>>> {
             let hook = smtp.hook.as_ref().map(|hook| mailhook::hook(&settings.name, &smtp.from, hook));
             hook.transpose().with_context(|| format!("providers.{}.hook", settings.name))
         }
-        ProviderKind::Smpp(_) | ProviderKind::Sandbox(_) => Ok(None),
+        _ => Ok(None),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::config::{
 use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, ReturnPath};
 use crate::model::Channel;
 use crate::provider::mailhook::Label;
+use crate::provider::getui::Getui;
+use crate::provider::jpush::Jpush;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smpp::Smpp;
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
@@ -33,7 +35,7 @@ pub(super) fn lanes(
 pub(super) fn mailbox(config: &Config) -> Option<Arc<sandbox::Mailbox>> {
     let keeps = config.providers.values().filter_map(|provider| match &provider.kind {
         ProviderKind::Sandbox(settings) => Some(settings.keep),
-        ProviderKind::Smtp(_) | ProviderKind::Smpp(_) | ProviderKind::Webhook(_) => None,
+        _ => None,
     });
     keeps.max().map(|keep| Arc::new(sandbox::Mailbox::new(keep)))
 }
@@ -95,6 +97,14 @@ pub fn account(
         }
         ProviderKind::Webhook(webhook) => {
             let provider = Webhook::new(webhook).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Jpush(jpush) => {
+            let provider = Jpush::new(jpush).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Getui(getui) => {
+            let provider = Getui::new(getui).with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Content)
         }
     };

@@ -23,8 +23,8 @@ pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
-    DkimKey, MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings, SesHookSettings, SigningKey,
-    SmppSettings, SmtpSettings, Tls, WebhookSettings,
+    Cid, DkimKey, GetuiSettings, JpushSettings, MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings,
+    SesHookSettings, SigningKey, SmppSettings, SmtpSettings, Tls, WebhookSettings,
 };
 pub use secret::Secret;
 pub use service::{Amqp, Log, LogFormat, Store, StoreKind};

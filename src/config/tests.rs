@@ -360,6 +360,42 @@ config.toml:6: providers.smsc.window: must be a whole number from 1 to 1000
 config.toml:7: providers.smsc.binds: must be a whole number from 1 to 64
 config.toml:8: providers.smsc.from_ton: must be a whole number from 0 to 255
 config.toml:9: providers.smsc.from: has at most 11 ASCII characters"
+}
+
+#[test]
+fn push_accounts_have_defaults_and_their_problems_are_named() {
+    let account = |kind: &str, keys: &str| {
+        format!(
+            "{LEAST}[providers.app]\nkind = \"{kind}\"\napp_key = \"k\"\nmaster_secret = \"hunter2\"\n{keys}"
+        )
+    };
+    let config = parse(&account("jpush", ""));
+    let provider = &config.providers["app"];
+    let ProviderKind::Jpush(jpush) = &provider.kind else { panic!() };
+    assert_eq!((jpush.base_url.as_str(), jpush.ttl.as_secs()), ("https://api.jpush.cn", 86_400));
+    assert!(!jpush.batch && jpush.apns_production && !format!("{config:?}").contains("hunter2"));
+    assert!(provider.carries(Channel::Push) && !provider.carries(Channel::Sms));
+    assert!(!provider.kind.takes_idempotency_key());
+    let derived = parse(&account("jpush", "cid = \"derived\"\n"));
+    assert!(derived.providers["app"].kind.takes_idempotency_key());
+
+    let config = parse(&account("getui", "app_id = \"a1\"\nbase_url = \"http://127.0.0.1:9/v2/\"\n"));
+    let provider = &config.providers["app"];
+    let ProviderKind::Getui(getui) = &provider.kind else { panic!() };
+    assert_eq!((getui.base_url.as_str(), getui.batch.get()), ("http://127.0.0.1:9/v2", 200));
+    assert!(provider.kind.takes_idempotency_key() && getui.vendor_channels);
+    assert_eq!(
+        problems(&account("getui", "app_id = \"a/1\"\nbatch = 201\nttl = \"4d\"\n")),
+        "config.toml:7: providers.app.app_id: must be letters and digits, as Getui's console shows it
+config.toml:8: providers.app.batch: must be a whole number from 1 to 200
+config.toml:9: providers.app.ttl: is above Getui's limit of three days"
+    );
+    assert_eq!(
+        problems(&format!("{LEAST}[providers.app]\nkind = \"jpush\"\nttl = \"11d\"\ncid = \"mine\"\n")),
+        "config.toml:3: providers.app.app_key: missing; the app's AppKey, from JPush's console
+config.toml:3: providers.app.master_secret: missing; the app's Master Secret, from JPush's console
+config.toml:5: providers.app.ttl: is above JPush's limit of ten days
+config.toml:6: providers.app.cid: `mine` is none of fetched, derived"
     );
 }
 

@@ -6,10 +6,13 @@
 mod certificate;
 pub mod credential;
 mod detail;
+pub mod getui;
 mod hook;
 pub mod http;
 pub mod mailhook;
 mod opt_out;
+pub mod jpush;
+mod keyed;
 mod permit;
 pub mod sandbox;
 pub mod smpp;

@@ -1,6 +1,8 @@
 //! `[providers.NAME]`: the accounts that carry messages, and the settings of each kind, one file a kind.
 
 mod mailhook;
+mod getui;
+mod jpush;
 mod sandbox;
 mod smpp;
 mod smtp;
@@ -16,13 +18,15 @@ use super::reader::Table;
 use crate::model::{Channel, Rates};
 
 pub use mailhook::{MailHookSettings, SesHookSettings};
+pub use getui::GetuiSettings;
+pub use jpush::{Cid, JpushSettings};
 pub use sandbox::SandboxSettings;
 pub use smpp::SmppSettings;
 pub use smtp::{DkimKey, SmtpSettings, Tls};
 pub use webhook::{SigningKey, WebhookSettings};
 
 /// Kinds that are planned and not built.
-const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush"];
+const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns"];
 
 /// What `kind` may be, and the channels that each carries.
 const KINDS: &[(&str, &[Channel])] = &[
@@ -30,6 +34,8 @@ const KINDS: &[(&str, &[Channel])] = &[
     ("sandbox", Channel::ALL),
     ("webhook", Channel::ALL),
     ("smpp", &[Channel::Sms]),
+    ("jpush", &[Channel::Push]),
+    ("getui", &[Channel::Push]),
 ];
 
 /// One account at one provider.
@@ -61,6 +67,8 @@ pub enum ProviderKind {
     Sandbox(SandboxSettings),
     Webhook(Box<WebhookSettings>),
     Smpp(Box<SmppSettings>),
+    Jpush(Box<JpushSettings>),
+    Getui(Box<GetuiSettings>),
 }
 
 impl ProviderKind {
@@ -68,7 +76,8 @@ impl ProviderKind {
     pub fn takes_idempotency_key(&self) -> bool {
         match self {
             ProviderKind::Smtp(_) | ProviderKind::Smpp(_) => false,
-            ProviderKind::Sandbox(_) => true,
+            ProviderKind::Sandbox(_) | ProviderKind::Getui(_) => true,
+            ProviderKind::Jpush(jpush) => jpush.cid == Cid::Derived,
             ProviderKind::Webhook(webhook) => webhook.idempotent,
         }
     }
@@ -119,6 +128,8 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
         "smtp" => smtp::smtp(&mut table).map(|smtp| ProviderKind::Smtp(Box::new(smtp))),
         "smpp" => smpp::smpp(&mut table).map(|smpp| ProviderKind::Smpp(Box::new(smpp))),
         "webhook" => webhook::webhook(&mut table).map(|webhook| ProviderKind::Webhook(Box::new(webhook))),
+        "jpush" => jpush::jpush(&mut table).map(|jpush| ProviderKind::Jpush(Box::new(jpush))),
+        "getui" => getui::getui(&mut table).map(|getui| ProviderKind::Getui(Box::new(getui))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();
