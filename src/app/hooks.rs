@@ -34,7 +34,10 @@ pub(super) fn hooks(config: &Config) -> Result<HashMap<String, Arc<dyn Hook>>> {
 fn hook(settings: &ProviderConfig) -> Result<Option<Arc<dyn Hook>>> {
     match &settings.kind {
         ProviderKind::Webhook(webhook) => Ok(Some(webhook::hook(&settings.name, webhook))),
-        ProviderKind::Smtp(_) | ProviderKind::Sandbox(_) => Ok(None),
+        // They say nothing after their answer, or bring it over connections of ours.
+        ProviderKind::Smtp(_) | ProviderKind::Sandbox(_) | ProviderKind::Fcm(_) | ProviderKind::Apns(_) => {
+            Ok(None)
+        }
     }
 }
 

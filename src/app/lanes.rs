@@ -8,6 +8,8 @@ use crate::backoff::Schedule;
 use crate::config::{ChannelConfig, Config, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls};
 use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
 use crate::model::Channel;
+use crate::provider::apns::Apns;
+use crate::provider::fcm::Fcm;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
 use crate::provider::webhook::Webhook;
@@ -28,7 +30,7 @@ pub(super) fn lanes(
 pub(super) fn mailbox(config: &Config) -> Option<Arc<sandbox::Mailbox>> {
     let keeps = config.providers.values().filter_map(|provider| match &provider.kind {
         ProviderKind::Sandbox(settings) => Some(settings.keep),
-        ProviderKind::Smtp(_) | ProviderKind::Webhook(_) => None,
+        _ => None,
     });
     keeps.max().map(|keep| Arc::new(sandbox::Mailbox::new(keep)))
 }
@@ -85,6 +87,14 @@ pub fn account(
         }
         ProviderKind::Webhook(webhook) => {
             let provider = Webhook::new(webhook).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Fcm(fcm) => {
+            let provider = Fcm::new(fcm).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Apns(apns) => {
+            let provider = Apns::new(apns).with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Content)
         }
     };

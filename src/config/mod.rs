@@ -21,7 +21,8 @@ pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
-    ProviderConfig, ProviderKind, SandboxSettings, SigningKey, SmtpSettings, Tls, WebhookSettings,
+    ApnsSettings, FcmPriority, FcmSettings, FcmTarget, HttpVersion, ProviderConfig, ProviderKind,
+    SandboxSettings, ServiceAccount, SigningKey, SmtpSettings, Tls, WebhookSettings,
 };
 pub use secret::Secret;
 pub use service::{Amqp, Log, LogFormat, Store, StoreKind};

@@ -2,13 +2,18 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
+pub mod apns;
 #[cfg(test)]
 mod certificate;
 pub mod credential;
 mod detail;
+pub mod fcm;
 mod hook;
 pub mod http;
+pub mod http2;
+mod jwt;
 mod permit;
+mod push;
 pub mod sandbox;
 pub mod smtp;
 mod trust;
@@ -19,6 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::jwt::InvalidKey;
 pub use hook::{Hook, HookAnswer, HookRefusal, HookRequest, Receipts};
 pub use permit::{Departures, Permit};
 pub use trust::InvalidTrust;

@@ -1,5 +1,8 @@
 //! `[providers.NAME]`: the accounts that carry messages, and the settings of each kind, one file a kind.
 
+mod apns;
+mod fcm;
+mod push;
 mod sandbox;
 mod smtp;
 mod webhook;
@@ -13,16 +16,23 @@ use super::problem::did_you_mean;
 use super::reader::Table;
 use crate::model::{Channel, Rates};
 
+pub use apns::ApnsSettings;
+pub use fcm::{FcmPriority, FcmSettings, FcmTarget, HttpVersion, ServiceAccount};
 pub use sandbox::SandboxSettings;
 pub use smtp::{SmtpSettings, Tls};
 pub use webhook::{SigningKey, WebhookSettings};
 
 /// Kinds that are planned and not built.
-const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush"];
+const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "jpush"];
 
 /// What `kind` may be, and the channels that each carries.
-const KINDS: &[(&str, &[Channel])] =
-    &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL), ("webhook", Channel::ALL)];
+const KINDS: &[(&str, &[Channel])] = &[
+    ("smtp", &[Channel::Email]),
+    ("fcm", &[Channel::Push]),
+    ("apns", &[Channel::Push]),
+    ("sandbox", Channel::ALL),
+    ("webhook", Channel::ALL),
+];
 
 /// One account at one provider.
 #[derive(Debug, Clone)]
@@ -52,13 +62,16 @@ pub enum ProviderKind {
     Smtp(Box<SmtpSettings>),
     Sandbox(SandboxSettings),
     Webhook(Box<WebhookSettings>),
+    Fcm(Box<FcmSettings>),
+    Apns(Box<ApnsSettings>),
 }
 
 impl ProviderKind {
     /// Whether sending again with the same key is safe from doubles.
     pub fn takes_idempotency_key(&self) -> bool {
         match self {
-            ProviderKind::Smtp(_) => false,
+            // Push has a key by which a repeat replaces what is shown, and alerts once more.
+            ProviderKind::Smtp(_) | ProviderKind::Fcm(_) | ProviderKind::Apns(_) => false,
             ProviderKind::Sandbox(_) => true,
             ProviderKind::Webhook(webhook) => webhook.idempotent,
         }
@@ -109,6 +122,8 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
     let settings = match kind {
         "smtp" => smtp::smtp(&mut table).map(|smtp| ProviderKind::Smtp(Box::new(smtp))),
         "webhook" => webhook::webhook(&mut table).map(|webhook| ProviderKind::Webhook(Box::new(webhook))),
+        "fcm" => fcm::fcm(&mut table).map(|fcm| ProviderKind::Fcm(Box::new(fcm))),
+        "apns" => apns::apns(&mut table).map(|apns| ProviderKind::Apns(Box::new(apns))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();
