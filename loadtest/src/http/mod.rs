@@ -1,13 +1,16 @@
-//! A small, fast HTTP/1.1 server: what all simulators of web APIs stand on.
+//! A small, fast HTTP server: what all simulators of web APIs stand on.
 //!
 //! It reads a request whole, numbers it, hands it to the simulator's [`Handler`] and writes the [`Reply`], which may
 //! be no answer at all: a connection cut before the answer or in the middle of it. Target and body reach the handler
-//! as they came on the wire, so that signatures can be checked on raw bytes. It judges nothing itself.
+//! as they came on the wire, so that signatures can be checked on raw bytes. It judges nothing itself. Over HTTP/2 a
+//! cut ends the connection with all its streams, and a cut in the answer its stream alone.
 
 mod content;
 mod fault;
 pub mod form;
+mod frames;
 mod message;
+mod streams;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +19,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -46,11 +50,46 @@ pub struct Options {
     pub tls: Option<TlsAcceptor>,
     /// A connection that sends nothing for this long is closed, in the middle of a head too.
     pub idle: Duration,
+    pub versions: Versions,
+    pub http2: Http2,
+}
+
+/// What is spoken: over TLS the client chooses by ALPN, without it by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    Http1,
+    /// Also to a client that does not ask for it.
+    Http2,
+    Both,
+}
+
+/// How connections of HTTP/2 behave.
+#[derive(Debug, Clone)]
+pub struct Http2 {
+    /// Requests at a time on one connection: `SETTINGS_MAX_CONCURRENT_STREAMS`.
+    pub streams: u32,
+    /// A connection says GOAWAY once it took so many requests.
+    pub requests: Option<u64>,
+    /// What the frame's debug data says.
+    pub goodbye: Bytes,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Http2 { streams: 1000, requests: None, goodbye: Bytes::new() }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { keep: 10_000, max_body: 4 << 20, tls: None, idle: Duration::from_secs(75) }
+        Options {
+            keep: 10_000,
+            max_body: 4 << 20,
+            tls: None,
+            idle: Duration::from_secs(75),
+            versions: Versions::Http1,
+            http2: Http2::default(),
+        }
     }
 }
 
@@ -59,6 +98,8 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("keep", &self.keep)
             .field("tls", &self.tls.is_some())
+            .field("versions", &self.versions)
+            .field("http2", &self.http2)
             .finish_non_exhaustive()
     }
 }
@@ -82,10 +123,20 @@ struct Shared<H> {
     seen: Arc<Seen>,
 }
 
+impl<H: Handler> Shared<H> {
+    /// Numbers the request and has it answered.
+    async fn handle(&self, mut request: Request) -> Reply {
+        self.seen.request(&mut request, self.options.keep);
+        self.handler.handle(request).await
+    }
+}
+
 #[derive(Debug)]
 struct Seen {
     log: Mutex<Log>,
     progress: watch::Sender<u64>,
+    /// How often connections of HTTP/2 were told to go away.
+    goodbyes: watch::Sender<u64>,
 }
 
 impl Seen {
@@ -135,7 +186,11 @@ impl Server {
     ) -> io::Result<Server> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let seen = Arc::new(Seen { log: Mutex::default(), progress: watch::Sender::new(0) });
+        let seen = Arc::new(Seen {
+            log: Mutex::default(),
+            progress: watch::Sender::new(0),
+            goodbyes: watch::Sender::new(0),
+        });
         let shared = Arc::new(Shared { handler, options, seen: Arc::clone(&seen) });
         let accepting = tokio::spawn(accept(listener, shared));
         Ok(Server { address, seen, accepting })
@@ -159,6 +214,11 @@ impl Server {
         let mut progress = self.seen.progress.subscribe();
         // The sender lives in `self`, so that the wait ends with the count alone.
         let _count = progress.wait_for(|count| *count >= requests).await;
+    }
+
+    /// Every connection of HTTP/2 says GOAWAY, answers what it took, and takes no more.
+    pub fn go_away(&self) {
+        self.seen.goodbyes.send_modify(|goodbyes| *goodbyes += 1);
     }
 
     /// Ends the listener and every connection, without a word to the clients.
@@ -198,13 +258,37 @@ async fn connection<H: Handler>(stream: TcpStream, number: u64, shared: Arc<Shar
         return;
     }
     match shared.options.tls.clone() {
-        None => serve(stream, number, &shared).await,
+        None => {
+            let http2 = match shared.options.versions {
+                Versions::Http1 => false,
+                Versions::Http2 => true,
+                Versions::Both => asks_for_http2(&stream, shared.options.idle).await,
+            };
+            serve(stream, http2, number, &shared).await;
+        }
         Some(tls) => {
             if let Ok(stream) = tls.accept(stream).await {
-                serve(stream, number, &shared).await;
+                let http2 = match shared.options.versions {
+                    Versions::Http1 => false,
+                    Versions::Http2 => true,
+                    Versions::Both => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+                };
+                serve(stream, http2, number, &shared).await;
             }
         }
     }
+}
+
+/// Whether the first bytes are those of HTTP/2 with prior knowledge (RFC 9113, section 3.4).
+async fn asks_for_http2(stream: &TcpStream, idle: Duration) -> bool {
+    let mut first = [0; 3];
+    let peeked = async {
+        while stream.peek(&mut first).await.is_ok_and(|bytes| (1..first.len()).contains(&bytes)) {
+            // Part of a first word: the rest is under way.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(idle, peeked).await.is_ok() && first == *b"PRI"
 }
 
 /// Ends the connection at once.
@@ -219,10 +303,13 @@ impl fmt::Display for CutNow {
 
 impl std::error::Error for CutNow {}
 
-async fn serve<H: Handler, S>(stream: S, number: u64, shared: &Shared<H>)
+async fn serve<H: Handler, S>(stream: S, http2: bool, number: u64, shared: &Shared<H>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    if http2 {
+        return streams::serve(stream, number, shared).await;
+    }
     let service = service_fn(|request: hyper::Request<Incoming>| answer(request, number, shared));
     let _ended = hyper::server::conn::http1::Builder::new()
         .timer(hyper_util::rt::TokioTimer::new())
@@ -241,7 +328,7 @@ async fn answer<H: Handler>(
     let Ok(body) = Limited::new(body, shared.options.max_body).collect().await else {
         return Ok(response(Answer::status(StatusCode::PAYLOAD_TOO_LARGE), false));
     };
-    let mut request = Request {
+    let request = Request {
         connection,
         number: 0,
         method: head.method,
@@ -249,8 +336,7 @@ async fn answer<H: Handler>(
         headers: head.headers,
         body: body.to_bytes(),
     };
-    shared.seen.request(&mut request, shared.options.keep);
-    match shared.handler.handle(request).await {
+    match shared.handle(request).await {
         Reply::Answer(answer) => Ok(response(answer, false)),
         Reply::CutInAnswer(answer) => Ok(response(answer, true)),
         Reply::Cut => Err(CutNow),

@@ -1,9 +1,13 @@
 //! The simulators as clients see them: official clients' captured requests, and what the providers do out of the ordinary.
 
 mod aliyun;
+mod apns;
+mod fcm;
 mod smpp;
+mod streams;
 mod tencent;
 mod twilio;
+mod wechat;
 mod wire;
 
 /// Midnight of 2026-11-21 in UTC, when most captures were made.
