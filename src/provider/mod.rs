@@ -24,8 +24,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use self::jwt::InvalidKey;
 pub use hook::{Hook, HookAnswer, HookRefusal, HookRequest, Receipts};
+pub use jwt::InvalidKey;
 pub use permit::{Departures, Permit};
 pub use trust::InvalidTrust;
 

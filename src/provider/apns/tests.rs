@@ -22,7 +22,7 @@ pub(super) fn settings(url: &str) -> ApnsSettings {
     settings_with(url, &p256().private)
 }
 
-fn settings_with(url: &str, key: &str) -> ApnsSettings {
+pub(super) fn settings_with(url: &str, key: &str) -> ApnsSettings {
     ApnsSettings {
         base_url: url.to_owned(),
         ca_file: None,
@@ -52,7 +52,7 @@ pub(super) fn message(number: i64, to: &str) -> Message {
     }
 }
 
-fn messages(count: i64) -> Vec<Message> {
+pub(super) fn messages(count: i64) -> Vec<Message> {
     (1..=count).map(|number| message(number, &format!("{number:064x}"))).collect()
 }
 
@@ -149,7 +149,7 @@ async fn serve(stream: tokio::net::TcpStream, seen: Arc<Mutex<Vec<Seen>>>, scrip
     }
 }
 
-fn verdicts(outcomes: &[Outcome]) -> Vec<(&'static str, Option<Reason>)> {
+pub(super) fn verdicts(outcomes: &[Outcome]) -> Vec<(&'static str, Option<Reason>)> {
     outcomes.iter().map(|outcome| (outcome.as_str(), outcome.reason())).collect()
 }
 

@@ -3,6 +3,8 @@
 mod answer;
 mod request;
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod tests;
 mod token;
 

@@ -54,7 +54,7 @@ pub(super) fn message(number: i64, to: &str) -> Message {
     }
 }
 
-fn messages(count: i64) -> Vec<Message> {
+pub(super) fn messages(count: i64) -> Vec<Message> {
     (1..=count).map(|number| message(number, &format!("token-{number}"))).collect()
 }
 
@@ -84,7 +84,7 @@ fn taken() -> Action {
     answer(200, json!({"name": "projects/test-proj/messages/0:1"}))
 }
 
-fn verdicts(outcomes: &[Outcome]) -> Vec<(&'static str, Option<Reason>)> {
+pub(super) fn verdicts(outcomes: &[Outcome]) -> Vec<(&'static str, Option<Reason>)> {
     outcomes.iter().map(|outcome| (outcome.as_str(), outcome.reason())).collect()
 }
 
