@@ -49,7 +49,7 @@ pub(super) enum Verdict {
 /// The connection that requests go over.
 pub(super) enum Wire {
     /// One request after the other.
-    Http1(http1::Client),
+    Http1(Box<http1::Client>),
     Http2(http2::Client),
 }
 

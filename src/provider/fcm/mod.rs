@@ -80,7 +80,7 @@ impl Provider for Fcm {
     fn session(&self) -> Box<dyn Session> {
         let endpoint = Arc::clone(&self.endpoint);
         let wire = match self.account.settings.http {
-            HttpVersion::Http1 => Wire::Http1(http1::Client::new(endpoint)),
+            HttpVersion::Http1 => Wire::Http1(Box::new(http1::Client::new(endpoint))),
             HttpVersion::Http2 => Wire::Http2(http2::Client::new(endpoint)),
         };
         Box::new(PushSession::new(Arc::clone(&self.account), wire))
