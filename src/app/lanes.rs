@@ -13,6 +13,8 @@ use crate::model::Channel;
 use crate::provider::mailhook::Label;
 use crate::provider::getui::Getui;
 use crate::provider::jpush::Jpush;
+use crate::provider::apns::Apns;
+use crate::provider::fcm::Fcm;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smpp::Smpp;
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
@@ -105,6 +107,14 @@ pub fn account(
         }
         ProviderKind::Getui(getui) => {
             let provider = Getui::new(getui).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Fcm(fcm) => {
+            let provider = Fcm::new(fcm).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Apns(apns) => {
+            let provider = Apns::new(apns).with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Content)
         }
     };

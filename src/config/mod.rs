@@ -23,8 +23,7 @@ pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
-    Cid, DkimKey, GetuiSettings, JpushSettings, MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings,
-    SesHookSettings, SigningKey, SmppSettings, SmtpSettings, Tls, WebhookSettings,
+    ApnsSettings, Cid, DkimKey, FcmPriority, FcmSettings, FcmTarget, GetuiSettings, HttpVersion, JpushSettings, MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings, ServiceAccount, SesHookSettings, SigningKey, SmppSettings, SmtpSettings, Tls, WebhookSettings,
 };
 pub use secret::Secret;
 pub use service::{Amqp, Log, LogFormat, Store, StoreKind};

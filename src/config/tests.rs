@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{Rate, Rates};
 
-const LEAST: &str = "[store]\nurl = \"postgres://u:p@localhost/db\"\n";
+pub(super) const LEAST: &str = "[store]\nurl = \"postgres://u:p@localhost/db\"\n";
 const RELAY: &str = "[providers.relay]\nkind = \"smtp\"\nhost = \"127.0.0.1\"\nfrom = \"news@example.com\"\n";
 
 fn environment_of<const N: usize>(variables: [(&str, &str); N]) -> Environment {
@@ -14,11 +14,11 @@ fn parse_with<const N: usize>(text: &str, variables: [(&str, &str); N]) -> Resul
     Config::parse(Path::new("config.toml"), text, &environment_of(variables))
 }
 
-fn parse(text: &str) -> Config {
+pub(super) fn parse(text: &str) -> Config {
     parse_with(text, []).unwrap()
 }
 
-fn problems(text: &str) -> String {
+pub(super) fn problems(text: &str) -> String {
     parse_with(text, []).unwrap_err().to_string()
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
+pub mod apns;
 #[cfg(test)]
 mod certificate;
 pub mod credential;
@@ -13,7 +14,11 @@ pub mod mailhook;
 mod opt_out;
 pub mod jpush;
 mod keyed;
+pub mod fcm;
+pub mod http2;
+mod jwt;
 mod permit;
+mod push;
 pub mod sandbox;
 pub mod smpp;
 pub mod smtp;
@@ -26,6 +31,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use hook::{Hook, HookAnswer, HookRefusal, HookRequest, Receipts};
+pub use jwt::InvalidKey;
 pub use permit::{Departures, Permit};
 pub use trust::InvalidTrust;
 

@@ -3,6 +3,9 @@
 mod mailhook;
 mod getui;
 mod jpush;
+mod apns;
+mod fcm;
+mod push;
 mod sandbox;
 mod smpp;
 mod smtp;
@@ -20,6 +23,8 @@ use crate::model::{Channel, Rates};
 pub use mailhook::{MailHookSettings, SesHookSettings};
 pub use getui::GetuiSettings;
 pub use jpush::{Cid, JpushSettings};
+pub use apns::ApnsSettings;
+pub use fcm::{FcmPriority, FcmSettings, FcmTarget, HttpVersion, ServiceAccount};
 pub use sandbox::SandboxSettings;
 pub use smpp::SmppSettings;
 pub use smtp::{DkimKey, SmtpSettings, Tls};
@@ -36,6 +41,8 @@ const KINDS: &[(&str, &[Channel])] = &[
     ("smpp", &[Channel::Sms]),
     ("jpush", &[Channel::Push]),
     ("getui", &[Channel::Push]),
+    ("fcm", &[Channel::Push]),
+    ("apns", &[Channel::Push]),
 ];
 
 /// One account at one provider.
@@ -69,6 +76,8 @@ pub enum ProviderKind {
     Smpp(Box<SmppSettings>),
     Jpush(Box<JpushSettings>),
     Getui(Box<GetuiSettings>),
+    Fcm(Box<FcmSettings>),
+    Apns(Box<ApnsSettings>),
 }
 
 impl ProviderKind {
@@ -76,6 +85,8 @@ impl ProviderKind {
     pub fn takes_idempotency_key(&self) -> bool {
         match self {
             ProviderKind::Smtp(_) | ProviderKind::Smpp(_) => false,
+            // Push has a key by which a repeat replaces what is shown, and alerts once more.
+            ProviderKind::Fcm(_) | ProviderKind::Apns(_) => false,
             ProviderKind::Sandbox(_) | ProviderKind::Getui(_) => true,
             ProviderKind::Jpush(jpush) => jpush.cid == Cid::Derived,
             ProviderKind::Webhook(webhook) => webhook.idempotent,
@@ -130,6 +141,8 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
         "webhook" => webhook::webhook(&mut table).map(|webhook| ProviderKind::Webhook(Box::new(webhook))),
         "jpush" => jpush::jpush(&mut table).map(|jpush| ProviderKind::Jpush(Box::new(jpush))),
         "getui" => getui::getui(&mut table).map(|getui| ProviderKind::Getui(Box::new(getui))),
+        "fcm" => fcm::fcm(&mut table).map(|fcm| ProviderKind::Fcm(Box::new(fcm))),
+        "apns" => apns::apns(&mut table).map(|apns| ProviderKind::Apns(Box::new(apns))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();

@@ -6,7 +6,6 @@ use std::future::{Future, poll_fn};
 use std::net::TcpStream as Probe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,10 +14,11 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::endpoint::failed;
-use super::socket::{Counted, Socket, is_silent};
+use super::endpoint::{Dialled, failed};
+use super::socket::{Counted, is_silent};
 use super::{MAX_ANSWER, NoAnswer};
 use crate::model::{Outcome, Reason};
 
@@ -31,7 +31,7 @@ pub(super) struct Connection {
     driver: http1::Connection<TokioIo<Counted>, Full<Bytes>>,
     /// The driver has finished and must not be polled again.
     ended: bool,
-    handed: Arc<AtomicU64>,
+    handed: Arc<watch::Sender<u64>>,
     probe: Probe,
     trusted_until: Instant,
 }
@@ -39,12 +39,9 @@ pub(super) struct Connection {
 impl Connection {
     /// # Errors
     /// `Retry`.
-    pub(super) async fn open(
-        stream: Box<dyn Socket>,
-        encrypted: bool,
-        probe: Probe,
-    ) -> Result<Connection, Outcome> {
-        let handed = Arc::new(AtomicU64::new(0));
+    pub(super) async fn open(dialled: Dialled) -> Result<Connection, Outcome> {
+        let Dialled { stream, encrypted, probe } = dialled;
+        let handed = Arc::new(watch::Sender::new(0));
         let socket = TokioIo::new(Counted::new(stream, encrypted, Arc::clone(&handed)));
         let (sender, driver) = http1::handshake(socket)
             .await
@@ -77,7 +74,7 @@ impl Connection {
         wait: Duration,
         left: &mut (dyn FnMut() + Send),
     ) -> Result<Response<Bytes>, NoAnswer> {
-        let before = self.handed.load(Ordering::Relaxed);
+        let before = *self.handed.borrow();
         let sent = self.sender.send_request(request);
         let mut answer = pin!(async {
             let (head, body) = sent.await.map_err(broken)?.into_parts();
@@ -90,7 +87,7 @@ impl Connection {
                 return Poll::Ready(result);
             }
             self.drive(cx);
-            if !gone && self.handed.load(Ordering::Relaxed) > before {
+            if !gone && *self.handed.borrow() > before {
                 gone = true;
                 left();
             }

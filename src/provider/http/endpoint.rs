@@ -1,15 +1,17 @@
 //! Where requests go: scheme, host, the path in front of every request's own, certificates, patience.
 
 use std::fmt;
+use std::net::TcpStream as Probe;
 use std::path::Path;
 use std::time::Duration;
 
+use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::super::trust::{InvalidTrust, Trust};
-use super::connection::Connection;
+use super::socket::{self, Socket};
 use crate::model::{Outcome, Reason};
 
 /// How long to wait for the server.
@@ -38,6 +40,13 @@ pub enum InvalidEndpoint {
     Trust(#[from] InvalidTrust),
 }
 
+/// A connection on which nothing was said yet, but for the TLS handshake.
+pub(in crate::provider) struct Dialled {
+    pub(in crate::provider) stream: Box<dyn Socket>,
+    pub(in crate::provider) encrypted: bool,
+    pub(in crate::provider) probe: Probe,
+}
+
 /// What all connections of an account share.
 pub struct Endpoint {
     host: String,
@@ -46,6 +55,8 @@ pub struct Endpoint {
     /// Without a slash at its end.
     prefix: String,
     trust: Option<Trust>,
+    /// What the other side must agree to in the TLS handshake: without a word it speaks HTTP/1.1.
+    needs: Option<&'static [u8]>,
     timeouts: Timeouts,
 }
 
@@ -66,6 +77,24 @@ impl Endpoint {
     /// # Errors
     /// When the URL is none that requests can go to, or the certificates cannot be read.
     pub fn new(base: &str, ca_file: Option<&Path>, timeouts: Timeouts) -> Result<Self, InvalidEndpoint> {
+        Endpoint::speaking(b"http/1.1", None, base, ca_file, timeouts)
+    }
+
+    /// As [`Endpoint::new`], for HTTP/2 (RFC 9113, section 3): by ALPN where the URL is https, else by prior knowledge.
+    ///
+    /// # Errors
+    /// As [`Endpoint::new`].
+    pub fn http2(base: &str, ca_file: Option<&Path>, timeouts: Timeouts) -> Result<Self, InvalidEndpoint> {
+        Endpoint::speaking(b"h2", Some(b"h2"), base, ca_file, timeouts)
+    }
+
+    fn speaking(
+        offer: &[u8],
+        needs: Option<&'static [u8]>,
+        base: &str,
+        ca_file: Option<&Path>,
+        timeouts: Timeouts,
+    ) -> Result<Self, InvalidEndpoint> {
         let url: Uri = base.parse().map_err(|_| InvalidEndpoint::Url)?;
         let authority = url.authority().ok_or(InvalidEndpoint::Url)?;
         let encrypted = match url.scheme_str() {
@@ -77,18 +106,19 @@ impl Endpoint {
         if host.is_empty() || authority.as_str().contains('@') || url.query().is_some() {
             return Err(InvalidEndpoint::Url);
         }
-        let trust = if encrypted { Some(Trust::new(host, ca_file, &[b"http/1.1"])?) } else { None };
+        let trust = if encrypted { Some(Trust::new(host, ca_file, &[offer])?) } else { None };
         Ok(Endpoint {
             host: host.trim_matches(['[', ']']).to_owned(),
             port: authority.port_u16().unwrap_or(if encrypted { 443 } else { 80 }),
             authority: authority.as_str().parse().map_err(|_| InvalidEndpoint::Url)?,
             prefix: url.path().trim_end_matches('/').to_owned(),
             trust,
+            needs,
             timeouts,
         })
     }
 
-    pub(super) fn timeouts(&self) -> &Timeouts {
+    pub(in crate::provider) fn timeouts(&self) -> &Timeouts {
         &self.timeouts
     }
 
@@ -107,9 +137,17 @@ impl Endpoint {
         whole.map_err(|_| failed("the request has a path that no URL can have".to_owned()))
     }
 
+    /// As `uri`, with scheme and host.
+    pub(in crate::provider) fn absolute_uri(&self, path_and_query: &str) -> Result<Uri, Outcome> {
+        let mut parts = self.uri(path_and_query)?.into_parts();
+        parts.scheme = Some(if self.trust.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Authority::try_from(self.authority.as_bytes()).ok();
+        Uri::from_parts(parts).map_err(|_| failed("the request has a path that no URL can have".to_owned()))
+    }
+
     /// # Errors
     /// `Retry` or `AccountRefused`.
-    pub(super) async fn dial(&self) -> Result<Connection, Outcome> {
+    pub(in crate::provider) async fn dial(&self) -> Result<Dialled, Outcome> {
         let wait = self.timeouts.connect;
         let stream = timeout(wait, TcpStream::connect((self.host.as_str(), self.port)))
             .await
@@ -117,16 +155,23 @@ impl Endpoint {
             .map_err(|error| failed(format!("cannot connect: {error}")))?;
         let setup = |error| failed(format!("cannot set up the socket: {error}"));
         stream.set_nodelay(true).map_err(setup)?;
-        let probe = super::socket::probe(&stream).map_err(setup)?;
-        match &self.trust {
-            None => Connection::open(Box::new(stream), false, probe).await,
-            Some(trust) => Connection::open(Box::new(trust.encrypt(stream, wait).await?), true, probe).await,
-        }
+        let probe = socket::probe(&stream).map_err(setup)?;
+        Ok(match &self.trust {
+            None => Dialled { stream: Box::new(stream), encrypted: false, probe },
+            Some(trust) => {
+                let stream = trust.encrypt(stream, wait).await?;
+                if self.needs.is_some() && stream.get_ref().1.alpn_protocol() != self.needs {
+                    let detail = "the server does not speak HTTP/2; check base_url".to_owned();
+                    return Err(Outcome::AccountRefused { detail });
+                }
+                Dialled { stream: Box::new(stream), encrypted: true, probe }
+            }
+        })
     }
 }
 
 /// Nothing was handed over.
-pub(super) fn failed(detail: String) -> Outcome {
+pub(in crate::provider) fn failed(detail: String) -> Outcome {
     Outcome::Retry { reason: Reason::ConnectionFailed, after: None, detail }
 }
 

@@ -6,7 +6,7 @@
 
 mod connection;
 mod endpoint;
-mod socket;
+pub(super) mod socket;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 
 use self::connection::Connection;
+pub(super) use self::endpoint::{Dialled, failed};
 pub use self::endpoint::{Endpoint, InvalidEndpoint, Timeouts};
 pub use self::status::retry_after;
 use crate::model::{Outcome, Reason};
@@ -73,7 +74,7 @@ impl Client {
             self.connection = Some(connection);
             return Ok(());
         }
-        self.connection = Some(self.endpoint.dial().await?);
+        self.connection = Some(Connection::open(self.endpoint.dial().await?).await?);
         Ok(())
     }
 

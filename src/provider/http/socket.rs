@@ -5,34 +5,46 @@ use std::net::TcpStream as Probe;
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(in crate::provider) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
 
 /// A second handle on the socket, to look at it without reading.
-pub(super) fn probe(stream: &TcpStream) -> io::Result<Probe> {
+pub(in crate::provider) fn probe(stream: &TcpStream) -> io::Result<Probe> {
     Ok(stream.as_fd().try_clone_to_owned()?.into())
 }
 
 /// Whether the server is still there and silent. Asks the kernel, since the runtime may not have heard yet.
-pub(super) fn is_silent(probe: &Probe) -> bool {
+pub(in crate::provider) fn is_silent(probe: &Probe) -> bool {
     probe.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Counts every byte that the stream below took.
-pub(super) struct Counted {
+/// Whether the server has ended the connection, as far as the kernel has heard.
+pub(in crate::provider) fn is_closed(probe: &Probe) -> bool {
+    match probe.peek(&mut [0]) {
+        Ok(waiting) => waiting == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Counts every byte that the stream below took, and tells whoever waits for them to leave.
+pub(in crate::provider) struct Counted {
     stream: Box<dyn Socket>,
     encrypted: bool,
-    handed: Arc<AtomicU64>,
+    handed: Arc<watch::Sender<u64>>,
 }
 
 impl Counted {
-    pub(super) fn new(stream: Box<dyn Socket>, encrypted: bool, handed: Arc<AtomicU64>) -> Self {
+    pub(in crate::provider) fn new(
+        stream: Box<dyn Socket>,
+        encrypted: bool,
+        handed: Arc<watch::Sender<u64>>,
+    ) -> Self {
         Counted { stream, encrypted, handed }
     }
 
@@ -43,8 +55,9 @@ impl Counted {
             Poll::Ready(Err(_)) => u64::from(self.encrypted),
             Poll::Pending => 0,
         };
-        // The counter is read on the task that writes.
-        self.handed.fetch_add(handed, Ordering::Relaxed);
+        if handed > 0 {
+            self.handed.send_modify(|sum| *sum += handed);
+        }
         written
     }
 }
