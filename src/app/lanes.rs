@@ -11,6 +11,7 @@ use crate::model::Channel;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
 use crate::provider::webhook::Webhook;
+use crate::provider::wechat::Wechat;
 use crate::provider::{Provider, Receipts};
 use crate::render::mime::Mailbox;
 
@@ -28,7 +29,7 @@ pub(super) fn lanes(
 pub(super) fn mailbox(config: &Config) -> Option<Arc<sandbox::Mailbox>> {
     let keeps = config.providers.values().filter_map(|provider| match &provider.kind {
         ProviderKind::Sandbox(settings) => Some(settings.keep),
-        ProviderKind::Smtp(_) | ProviderKind::Webhook(_) => None,
+        ProviderKind::Smtp(_) | ProviderKind::Webhook(_) | ProviderKind::Wechat(_) => None,
     });
     keeps.max().map(|keep| Arc::new(sandbox::Mailbox::new(keep)))
 }
@@ -85,6 +86,10 @@ pub fn account(
         }
         ProviderKind::Webhook(webhook) => {
             let provider = Webhook::new(webhook).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Wechat(wechat) => {
+            let provider = Wechat::new(wechat).with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Content)
         }
     };

@@ -119,7 +119,7 @@ config.toml:22: providers.relay.channel: kind `smtp` carries email, not sms
 config.toml:23: providers.relay.host: must be a host name or an IP address, without scheme and port
 config.toml:24: providers.relay.tls: `start-tls` is none of none, starttls, implicit; did you mean `starttls`?
 config.toml:26: providers.relay.from: not a valid email address: it has no @
-config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox, webhook"
+config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox, webhook, wechat"
     );
 }
 

@@ -13,6 +13,7 @@ pub mod sandbox;
 pub mod smtp;
 mod trust;
 pub mod webhook;
+pub mod wechat;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 mod sandbox;
 mod smtp;
 mod webhook;
+mod wechat;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -16,13 +17,18 @@ use crate::model::{Channel, Rates};
 pub use sandbox::SandboxSettings;
 pub use smtp::{SmtpSettings, Tls};
 pub use webhook::{SigningKey, WebhookSettings};
+pub use wechat::{CallbackKey, WechatMessage, WechatSettings};
 
 /// Kinds that are planned and not built.
-const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush"];
+const LATER: &[&str] = &["aliyun", "tencent", "twilio", "fcm", "apns", "jpush"];
 
 /// What `kind` may be, and the channels that each carries.
-const KINDS: &[(&str, &[Channel])] =
-    &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL), ("webhook", Channel::ALL)];
+const KINDS: &[(&str, &[Channel])] = &[
+    ("smtp", &[Channel::Email]),
+    ("sandbox", Channel::ALL),
+    ("webhook", Channel::ALL),
+    ("wechat", &[Channel::Wechat]),
+];
 
 /// One account at one provider.
 #[derive(Debug, Clone)]
@@ -52,6 +58,7 @@ pub enum ProviderKind {
     Smtp(Box<SmtpSettings>),
     Sandbox(SandboxSettings),
     Webhook(Box<WebhookSettings>),
+    Wechat(Box<WechatSettings>),
 }
 
 impl ProviderKind {
@@ -61,6 +68,7 @@ impl ProviderKind {
             ProviderKind::Smtp(_) => false,
             ProviderKind::Sandbox(_) => true,
             ProviderKind::Webhook(webhook) => webhook.idempotent,
+            ProviderKind::Wechat(wechat) => wechat.message == WechatMessage::Template,
         }
     }
 }
@@ -109,6 +117,7 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
     let settings = match kind {
         "smtp" => smtp::smtp(&mut table).map(|smtp| ProviderKind::Smtp(Box::new(smtp))),
         "webhook" => webhook::webhook(&mut table).map(|webhook| ProviderKind::Webhook(Box::new(webhook))),
+        "wechat" => wechat::wechat(&mut table).map(|wechat| ProviderKind::Wechat(Box::new(wechat))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();
