@@ -1,9 +1,14 @@
 //! Hashes and authentication codes as providers write them, by a library that campaignd does not sign with.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::hmac::{self, HMAC_SHA1_FOR_LEGACY_USE_ONLY, HMAC_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+/// SHA-1 in lower-case hex.
+pub fn sha1_hex(data: &[u8]) -> String {
+    hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, data))
+}
 
 /// SHA-256 in lower-case hex.
 pub fn sha256_hex(data: &[u8]) -> String {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use command::Sms;
+use command::{Sms, Wechat};
 
 #[derive(Parser)]
 #[command(about = "Provider simulators for campaignd")]
@@ -33,6 +33,8 @@ enum Command {
     Twilio(Sms),
     /// Be an SMSC that speaks SMPP 3.4
     Smsc(Sms),
+    /// Be WeChat's official account platform
+    Wechat(Wechat),
 }
 
 #[tokio::main]
@@ -45,5 +47,6 @@ async fn main() -> anyhow::Result<()> {
         Command::Tencent(sms) => command::tencent(sms).await,
         Command::Twilio(sms) => command::twilio(sms).await,
         Command::Smsc(sms) => command::smsc(sms).await,
+        Command::Wechat(args) => command::wechat(args).await,
     }
 }

@@ -2,8 +2,11 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+/// Beijing's clock is ahead of UTC by so many seconds.
+const BEIJING: i64 = 8 * 3600;
 
 /// Lets so many requests a second pass, at most as many at once.
 #[derive(Debug)]
@@ -31,6 +34,59 @@ impl Rate {
         let pass = left >= 1.0;
         *state = (if pass { left - 1.0 } else { left }, now);
         pass
+    }
+}
+
+/// Calls of the whole account within a window of the clock, such as a minute or a day, which starts where Beijing's does.
+#[derive(Debug)]
+pub struct Meter {
+    /// In seconds.
+    window: i64,
+    most: u64,
+    /// The window's number and the calls in it.
+    state: Mutex<(i64, u64)>,
+}
+
+impl Meter {
+    /// None lets everything pass.
+    pub fn new(window: i64, most: Option<u64>) -> Self {
+        Meter { window, most: most.unwrap_or(u64::MAX), state: Mutex::default() }
+    }
+
+    /// Counts one call; whether it may pass.
+    pub fn pass(&self, now: i64) -> bool {
+        let mut state = self.state(now);
+        let pass = state.1 < self.most;
+        state.1 += u64::from(pass);
+        pass
+    }
+
+    pub fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// Calls that may still pass.
+    pub fn left(&self, now: i64) -> u64 {
+        self.most - self.state(now).1
+    }
+
+    /// Seconds until the next window.
+    pub fn renewed_in(&self, now: i64) -> i64 {
+        self.window - (now + BEIJING).rem_euclid(self.window)
+    }
+
+    /// From now on as if nothing had been called.
+    pub fn clear(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (0, 0);
+    }
+
+    fn state(&self, now: i64) -> MutexGuard<'_, (i64, u64)> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = (now + BEIJING).div_euclid(self.window);
+        if state.0 != window {
+            *state = (window, 0);
+        }
+        state
     }
 }
 
@@ -89,7 +145,6 @@ impl Caps {
 }
 
 fn count(sent: &VecDeque<i64>, window: Window, now: i64) -> usize {
-    const BEIJING: i64 = 8 * 3600;
     let since = match window {
         Window::Clock(length) => now - (now + BEIJING).rem_euclid(length),
         Window::Last(length) => now - length + 1,
@@ -154,6 +209,16 @@ mod tests {
         assert!(nonces.fresh("a") && nonces.fresh("b"));
         assert!(!nonces.fresh("a"));
         assert!(nonces.fresh("c") && nonces.fresh("a"), "the oldest is forgotten");
+    }
+
+    #[test]
+    fn a_meter_starts_again_at_midnight_in_beijing() {
+        let day = Meter::new(86_400, Some(1));
+        let midnight = 16 * 3600;
+        assert_eq!(day.renewed_in(midnight - 2), 2);
+        assert!(day.pass(midnight - 2) && !day.pass(midnight - 1));
+        assert_eq!((day.left(midnight - 1), day.left(midnight)), (0, 1));
+        assert!(day.pass(midnight) && !day.pass(midnight));
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::io;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::Uri;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::HOST;
+use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -21,15 +21,25 @@ pub(super) struct Client {
 impl Client {
     /// The status and the content of the answer. After an error a new client is needed.
     pub(super) async fn post(&mut self, post: &Post) -> io::Result<(u16, Bytes)> {
-        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "a URL is http://host:port/path");
-        let uri: Uri = post.url.parse().map_err(|_| invalid())?;
-        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(invalid)?;
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let mut request = hyper::Request::post(target).header(HOST, authority.as_str());
+        let mut request = hyper::Request::post(&post.url);
         for (name, value) in &post.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(post.body.clone())).map_err(io::Error::other)?;
+        self.call(request, &post.body).await
+    }
+
+    /// The status and the content of what is there.
+    pub(super) async fn get(&mut self, url: &str) -> io::Result<(u16, Bytes)> {
+        self.call(hyper::Request::get(url), &Bytes::new()).await
+    }
+
+    async fn call(&mut self, request: Builder, body: &Bytes) -> io::Result<(u16, Bytes)> {
+        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "a URL is http://host:port/path");
+        let uri = request.uri_ref().cloned().ok_or_else(invalid)?;
+        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(invalid)?;
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        let request = request.uri(target).header(HOST, authority.as_str());
+        let request = request.body(Full::new(body.clone())).map_err(io::Error::other)?;
         let sender = self.connect(authority.as_str(), authority.port_u16().unwrap_or(80)).await?;
         let answer = sender.send_request(request).await.map_err(io::Error::other)?;
         let status = answer.status().as_u16();

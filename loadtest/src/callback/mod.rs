@@ -72,6 +72,19 @@ impl<C: Callback> Callbacks<C> {
         self.schedule.now(receipt).await
     }
 
+    pub(crate) fn callback(&self) -> &C {
+        self.schedule.carrier().callback.as_ref()
+    }
+
+    /// Asks the customer's URL with this query. The answer's content, where its status is 200.
+    pub async fn get(&self, query: &str) -> Option<Bytes> {
+        let url = with_query(&self.url.read().unwrap_or_else(PoisonError::into_inner).clone()?, query);
+        match Client::default().get(&url).await {
+            Ok((200, body)) => Some(body),
+            _ => None,
+        }
+    }
+
     pub fn counts(&self) -> Counts {
         self.schedule.counts()
     }
@@ -86,6 +99,11 @@ impl<C: Callback> fmt::Debug for Callbacks<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Callbacks").field("counts", &self.counts()).finish_non_exhaustive()
     }
+}
+
+/// The URL with a query added to its own.
+pub(crate) fn with_query(url: &str, query: &str) -> String {
+    format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' })
 }
 
 /// Posts over a connection of its own.

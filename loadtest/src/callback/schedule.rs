@@ -173,6 +173,10 @@ impl<C: Carrier> Schedule<C> {
         let _sent = self.queue.send(Due { at: Instant::now() + after, attempt: 0, receipt }).await;
     }
 
+    pub(crate) fn carrier(&self) -> &C {
+        &self.carrier
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         *self.counts.borrow()
     }

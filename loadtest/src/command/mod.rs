@@ -1,6 +1,8 @@
 //! The simulators as programs: they listen, behave as their options say, and print what came each second.
 
 mod behaviour;
+mod listen;
+mod push;
 mod sms;
 
 use std::net::SocketAddr;
@@ -11,6 +13,7 @@ use campaignd_loadtest::callback;
 use campaignd_loadtest::smtp::{Action, Event, Keep, Options, Sink};
 use campaignd_loadtest::tally;
 
+pub(crate) use push::{Wechat, wechat};
 pub(crate) use sms::{Sms, aliyun, smsc, tencent, twilio};
 
 #[expect(clippy::print_stdout, reason = "the counts are the program's result")]

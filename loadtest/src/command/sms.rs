@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use campaignd_loadtest::aliyun::{self, Aliyun};
-use campaignd_loadtest::http;
 use campaignd_loadtest::smpp::{self, Smsc};
 use campaignd_loadtest::tencent::{self, Tencent};
 use campaignd_loadtest::twilio::{self, Twilio};
 use clap::Args;
 
 use super::behaviour::{Behaviour, Codes};
+use super::listen::{local, set, unrecorded};
 use super::print;
 
 /// A provider of SMS that listens.
@@ -34,20 +34,8 @@ pub(crate) struct Sms {
 
 impl Sms {
     fn listen(&self, port: u16) -> SocketAddr {
-        self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
+        self.listen.unwrap_or_else(|| local(port))
     }
-}
-
-/// Replaces what is given.
-fn set(to: &mut String, given: Option<&String>) {
-    if let Some(given) = given {
-        to.clone_from(given);
-    }
-}
-
-/// Memory does not grow with the requests.
-fn unrecorded() -> http::Options {
-    http::Options { keep: 0, ..http::Options::default() }
 }
 
 pub(crate) async fn aliyun(sms: Sms) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ mod aliyun;
 mod smpp;
 mod tencent;
 mod twilio;
+mod wechat;
 mod wire;
 
 /// Midnight of 2026-11-21 in UTC, when most captures were made.
