@@ -130,7 +130,7 @@ fn what_is_missing_or_misplaced_is_named() {
         "config.toml: store.url: missing; where the ledger lives, as `sqlite:data/campaignd.db` or `postgres://user:password@host/database`
 config.toml:1: stor: unknown key; did you mean `store`?
 config.toml:3: providers.a.kind: unknown provider kind `smpt`; did you mean `smtp`?
-config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook"
+config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook, wechat"
     );
     assert_eq!(
         problems("store = \"postgres://u@h/d\"\n"),

@@ -114,7 +114,25 @@ pub(super) fn wechat(table: &mut Table<'_>) -> Option<WechatSettings> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::{Config, Environment, Problems, ProviderKind};
+    use crate::model::Channel;
+
+    const LEAST: &str = "[store]\nurl = \"sqlite:ledger.db\"\n";
+
+    fn read(text: &str) -> Result<Config, Problems> {
+        Config::parse(Path::new("config.toml"), text, &Environment::new())
+    }
+
+    fn parse(text: &str) -> Config {
+        read(text).unwrap()
+    }
+
+    fn problems(text: &str) -> String {
+        read(text).unwrap_err().to_string()
+    }
 
     /// The key of captures made with wechatpy.
     #[test]
@@ -130,5 +148,38 @@ mod tests {
         ] {
             assert!(!CallbackKey::read(bad).unwrap_err().contains("abc"), "{bad}");
         }
+    }
+
+    #[test]
+    fn wechat_accounts_have_defaults_and_their_problems_are_named() {
+        let account = "[providers.oa]\nkind = \"wechat\"\napp_id = \"wx1\"\napp_secret = \"hunter2\"\n";
+        let config = parse(&format!("{LEAST}{account}[channels.wechat]\nproviders = \"oa\"\n"));
+        let provider = &config.providers["oa"];
+        let ProviderKind::Wechat(wechat) = &provider.kind else { panic!() };
+        assert_eq!((&*wechat.base_url, wechat.timeout.as_secs()), ("https://api.weixin.qq.com", 10));
+        assert!(wechat.message == WechatMessage::Template && wechat.callback_token.is_none());
+        assert!(provider.kind.takes_idempotency_key() && provider.carries(Channel::Wechat));
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let custom =
+            parse(&format!("{LEAST}{account}message = \"custom\"\nbase_url = \"http://w.example/\"\n"));
+        assert!(!custom.providers["oa"].kind.takes_idempotency_key());
+        assert!(
+            custom.warnings().iter().any(|warning| warning.starts_with("providers.oa.base_url: not https"))
+        );
+        let wrong =
+            "kind = \"wechat\"\nchannel = \"sms\"\nmessage = \"templates\"\ncallback_aes_key = \"hunter2\"\n";
+        assert_eq!(
+            problems(&format!("{LEAST}[providers.oa]\n{wrong}")),
+            "config.toml:3: providers.oa.app_id: missing; the account's AppID, as `wx1234567890abcdef`
+config.toml:3: providers.oa.app_secret: missing; the account's AppSecret
+config.toml:5: providers.oa.channel: kind `wechat` carries wechat, not sms
+config.toml:6: providers.oa.message: `templates` is none of template, subscribe, custom; did you mean `template`?
+config.toml:7: providers.oa.callback_aes_key: must be the EncodingAESKey that WeChat's console shows: 43 letters and digits"
+        );
+        let alone = format!("{account}callback_aes_key = \"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG\"\n");
+        assert_eq!(
+            problems(&format!("{LEAST}{alone}")),
+            "config.toml:7: providers.oa.callback_aes_key: does nothing without a `callback_token` beside it"
+        );
     }
 }

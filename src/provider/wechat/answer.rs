@@ -243,6 +243,9 @@ mod tests {
         format!("{code} no: *** rid: 5f-1")
     }
 
+    /// Codes, and what the words after them make of all of them.
+    type Row<'a> = (&'a [i64], &'a dyn Fn(String) -> Outcome);
+
     #[test]
     fn every_code_of_the_table() {
         let rejected = |reason| move |detail| Outcome::Rejected { reason, detail };
@@ -259,7 +262,7 @@ mod tests {
             |seconds| move |detail| Outcome::Throttled { after: Some(Duration::from_secs(seconds)), detail };
         let deferred =
             |seconds| move |detail| Outcome::Deferred { after: Duration::from_secs(seconds), detail };
-        let rows: &[(&[i64], &dyn Fn(String) -> Outcome)] = &[
+        let rows: &[Row<'_>] = &[
             (&[41_001, 47_001, 40_033, 44_002, 43_002], &ours),
             (&[40_003], &dead),
             (&[43_004, 43_019, 43_101, 48_002, 45_015], &closed),

@@ -3,6 +3,7 @@
 mod calls;
 mod doubt;
 mod load;
+mod python;
 mod sending;
 
 use std::collections::HashSet;
