@@ -18,7 +18,7 @@ use super::lanes::{account_limit, channel_limit, lanes, mailbox};
 use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
-use super::receipts::{ReceiptBook, write_receipts};
+use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
@@ -213,6 +213,11 @@ impl Daemon {
         let writer = write_receipts(waiting, self.receipt_book(), self.parts.tracking.clone());
         self.supervisor.spawn("receipt writer", &self.parts.tracking, async {
             writer.await;
+            Ok::<(), Error>(())
+        });
+        let parked = file_parked(self.receipt_book(), self.parts.tracking.clone());
+        self.supervisor.spawn("parked receipts", &self.parts.tracking, async {
+            parked.await;
             Ok::<(), Error>(())
         });
         let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;

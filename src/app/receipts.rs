@@ -1,15 +1,19 @@
 //! Receipts of all providers into the store, in groups, whichever way they come.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use crate::lifecycle::Shutdown;
 use crate::model::Receipt;
+use crate::model::receipt::About;
 use crate::store::receipts::Filed;
 use crate::store::{Result, Store};
 use crate::telemetry::Metrics;
@@ -18,6 +22,9 @@ use crate::telemetry::Metrics;
 pub(super) const GROUP: usize = 500;
 /// How long receipts wait before the store is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long references are kept: no provider is known to tell of a message after so long.
+const KEPT: SignedDuration = SignedDuration::from_hours(14 * 24);
+const PRUNE: Duration = Duration::from_secs(60);
 
 /// Where receipts become durable, and are counted.
 #[derive(Debug, Clone)]
@@ -35,6 +42,53 @@ impl ReceiptBook {
     /// # Errors
     /// The store is away; whatever was written by then does no harm when it is written again.
     pub(super) async fn write(&self, receipts: &[Receipt]) -> Result<()> {
+        let known = self.resolve(receipts).await?;
+        self.record(&known).await
+    }
+
+    /// The receipts with their deliveries; what is not known yet is parked.
+    async fn resolve<'r>(&self, receipts: &'r [Receipt]) -> Result<Cow<'r, [Receipt]>> {
+        let named = receipts.iter().filter_map(|receipt| match &receipt.about {
+            About::Reference { provider, reference } => Some((provider.clone(), reference.clone())),
+            _ => None,
+        });
+        let named: Vec<(String, String)> = named.collect();
+        if named.is_empty() {
+            return Ok(Cow::Borrowed(receipts));
+        }
+        let mut deliveries = self.store.referenced(&named).await?.into_iter();
+        let (mut known, mut early) = (Vec::with_capacity(receipts.len()), Vec::new());
+        for receipt in receipts {
+            match &receipt.about {
+                About::Reference { .. } => match deliveries.next().flatten() {
+                    Some(delivery) => {
+                        known.push(Receipt { about: About::Delivery(delivery), ..receipt.clone() })
+                    }
+                    None => early.push(receipt.clone()),
+                },
+                _ => known.push(receipt.clone()),
+            }
+        }
+        if !early.is_empty() {
+            self.store.park(&early).await?;
+            self.metrics.receipts.with_label_values(&["", "parked"]).inc_by(early.len() as u64);
+        }
+        Ok(Cow::Owned(known))
+    }
+
+    /// Records parked receipts whose deliveries are known by now. Returns how many there were.
+    async fn record_parked(&self) -> Result<usize> {
+        let receipts = self.store.parked(u32::try_from(GROUP).unwrap_or(u32::MAX)).await?;
+        if receipts.is_empty() {
+            return Ok(0);
+        }
+        self.record(&receipts).await?;
+        let ids: Vec<Uuid> = receipts.iter().map(|receipt| receipt.id).collect();
+        self.store.unpark(&ids).await?;
+        Ok(receipts.len())
+    }
+
+    async fn record(&self, receipts: &[Receipt]) -> Result<()> {
         let timer = self.metrics.store_query_duration.with_label_values(&["receipts"]).start_timer();
         match self.store.record_receipts(receipts, self.publish).await {
             Ok(filed) => {
@@ -48,7 +102,7 @@ impl ReceiptBook {
             }
             Err(_) => {
                 for receipt in receipts {
-                    Box::pin(self.write(std::slice::from_ref(receipt))).await?;
+                    Box::pin(self.record(std::slice::from_ref(receipt))).await?;
                 }
             }
         }
@@ -94,5 +148,29 @@ pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: R
             sleep(AGAIN).await;
         }
         group.clear();
+    }
+}
+
+/// Files what was parked as soon as it is known whose it is, and forgets what is too old, until the part is asked to end.
+pub(super) async fn file_parked(book: ReceiptBook, part: Shutdown) {
+    let mut pruned = Instant::now();
+    while !part.is_asked() {
+        match book.record_parked().await {
+            Ok(GROUP) => continue,
+            Ok(_) => {}
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "parked receipts wait for the store")
+            }
+        }
+        if pruned.elapsed() >= PRUNE {
+            pruned = Instant::now();
+            if let Err(error) = book.store.forget_references(KEPT).await {
+                warn!(error = &error as &dyn std::error::Error, "old references are forgotten later");
+            }
+        }
+        tokio::select! {
+            () = part.asked() => {}
+            () = sleep(AGAIN) => {}
+        }
     }
 }

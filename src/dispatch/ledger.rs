@@ -10,10 +10,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::Account;
 use super::prepared::{Last, Prepared};
 use super::retry::{Decision, decide};
 use crate::backoff::{Redial, Schedule};
-use crate::model::{DeliveryKey, Outcome, Reason, State};
+use crate::model::{Channel, DeliveryKey, Outcome, Reason, State};
 use crate::store::dispatching::{FailedAttempt, Intent, Lease, Recipient, Rescheduled, Settled, Tick};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
@@ -84,12 +85,13 @@ impl Record {
         &mut self,
         prepared: Prepared,
         outcome: Outcome,
-        provider: Option<&Arc<str>>,
+        account: Option<&Account>,
         schedule: &Schedule,
         at: Timestamp,
     ) {
         let lease = &prepared.held.lease;
-        let provider = provider.cloned();
+        let provider = account.map(|account| account.name.clone());
+        let segments = if prepared.campaign.sending.channel == Channel::Sms { prepared.cells } else { 0 };
         match decide(outcome, lease.attempt, schedule, at, fastrand::f64()) {
             Decision::Settle { state, reason, provider_ref, attempts, detail } => {
                 self.settled.push(Settled {
@@ -100,6 +102,8 @@ impl Record {
                     attempts,
                     provider,
                     provider_ref,
+                    referenced: account.is_some_and(|account| account.provider.references()),
+                    segments: if state.is_sent() { segments } else { 0 },
                     at,
                     detail,
                 })
@@ -136,6 +140,8 @@ impl Record {
             attempts: lease.attempt,
             provider: None,
             provider_ref: None,
+            referenced: false,
+            segments: 0,
             at,
             detail: Some(detail.to_owned()),
         }));

@@ -243,7 +243,7 @@ impl Crew {
                 Outcome::CampaignRefused { .. } => self.brake.refused(&prepared.campaign),
                 _ => {}
             }
-            record.add(prepared, outcome, Some(&self.account.name), &self.retry, now);
+            record.add(prepared, outcome, Some(&self.account), &self.retry, now);
         }
         self.ledger.record(record).await;
         usable

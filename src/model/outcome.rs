@@ -7,7 +7,7 @@ use super::Reason;
 /// The provider's answer for one message, classified; every channel uses these and no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The provider took the message; `provider_ref` is its id for it.
+    /// The provider took the message; `provider_ref` is its id for it, or the ids of its parts with spaces between.
     Accepted { provider_ref: Option<String> },
     /// The provider refused for good. `detail` is its answer, free of addresses where possible, cut short.
     Rejected { reason: Reason, detail: String },

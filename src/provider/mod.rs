@@ -65,6 +65,11 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// A new session; it dials when it is first asked to be ready.
     fn session(&self) -> Box<dyn Session>;
 
+    /// Whether receipts name the provider's own id alone, so that the ledger must find deliveries by it.
+    fn references(&self) -> bool {
+        false
+    }
+
     /// How many messages one call of [`Session::send`] takes at most.
     fn chunk_size(&self) -> usize;
 }

@@ -59,6 +59,7 @@ impl Report {
         }
         csv.number("count", "unsubscribes", "", Some(self.unsubscribes));
         csv.number("count", "complaints", "", self.complaints);
+        csv.number("count", "segments", "", self.segments);
         for (state, n) in &self.states {
             csv.number("state", state.as_str(), "", Some(*n));
         }

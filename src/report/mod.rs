@@ -48,6 +48,8 @@ pub struct Report {
     pub unsubscribes: i64,
     /// Deliveries that their recipient complained about, once each; `None` where the channel has no way to.
     pub complaints: Option<i64>,
+    /// SMS segments in what was sent, as they are billed; `None` on other channels.
+    pub segments: Option<i64>,
     /// What the rates of engagement are a share of.
     pub base: Base,
     pub rates: Rates,
@@ -114,6 +116,7 @@ impl Report {
             clicks: counts.clicks,
             unsubscribes: counts.unsubscribes,
             complaints,
+            segments: (channel == Channel::Sms).then_some(counts.segments),
             base,
             rates,
             links: counts.links,

@@ -73,7 +73,11 @@ impl Report {
                 part(|of| of.machine),
             ]);
         }
-        for (name, n) in [("unsubscribes", Some(self.unsubscribes)), ("complaints", self.complaints)] {
+        for (name, n) in [
+            ("unsubscribes", Some(self.unsubscribes)),
+            ("complaints", self.complaints),
+            ("segments", self.segments),
+        ] {
             table.add_row([name.to_owned(), number(n)]);
         }
         table.trim_fmt()

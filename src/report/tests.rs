@@ -44,6 +44,7 @@ fn counts() -> Counts {
         clicks: Engaged { unique: 10, total: 12, machine: 30 },
         unsubscribes: 2,
         complaints: 0,
+        segments: 0,
         links: vec![LinkCount { url: "https://shop.example/a".into(), clicks: 12, unique: 10 }],
         series: vec![HourCount { hour: Timestamp::UNIX_EPOCH, sent: 80, opens: 70, clicks: 12 }],
     }

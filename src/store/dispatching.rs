@@ -150,9 +150,25 @@ pub struct Settled {
     pub attempts: u16,
     pub provider: Option<Arc<str>>,
     pub provider_ref: Option<String>,
+    /// Receipts will name `provider_ref` alone.
+    pub referenced: bool,
+    /// What the provider bills, for SMS; else 0.
+    pub segments: u32,
     pub at: Timestamp,
     /// The provider's words where it refused; kept for `explain`.
     pub detail: Option<String>,
+}
+
+impl Settled {
+    /// The ids that receipts will name: `(provider, id, delivery)`, one a part of the message.
+    pub fn references(&self) -> impl Iterator<Item = (&str, &str, DeliveryKey)> {
+        let known = self.referenced.then_some((self.provider.as_deref(), self.provider_ref.as_deref()));
+        let (provider, names) = match known {
+            Some((Some(provider), Some(names))) => (provider, names),
+            _ => ("", ""),
+        };
+        names.split_ascii_whitespace().map(move |name| (provider, name, self.delivery))
+    }
 }
 
 /// A delivery that waits again.

@@ -9,6 +9,7 @@ pub mod overview;
 pub mod planning;
 pub mod postgres;
 pub mod receipts;
+pub mod references;
 pub mod reports;
 pub mod sqlite;
 pub mod tracking;
@@ -28,12 +29,23 @@ pub use jobs::Jobs;
 pub use overview::Overviews;
 pub use planning::Planning;
 pub use receipts::Receipts;
+pub use references::References;
 pub use reports::Reports;
 pub use tracking::Tracking;
 
 /// Everything that a store can do.
 pub trait Store:
-    Admin + Jobs + Contacts + Campaigns + Planning + Dispatching + Receipts + Tracking + Reports + Overviews
+    Admin
+    + Jobs
+    + Contacts
+    + Campaigns
+    + Planning
+    + Dispatching
+    + Receipts
+    + References
+    + Tracking
+    + Reports
+    + Overviews
 {
 }
 
@@ -45,6 +57,7 @@ impl<T> Store for T where
         + Planning
         + Dispatching
         + Receipts
+        + References
         + Tracking
         + Reports
         + Overviews

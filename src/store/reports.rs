@@ -42,6 +42,8 @@ pub struct Counts {
     pub clicks: Engaged,
     pub unsubscribes: i64,
     pub complaints: i64,
+    /// What providers bill, for SMS.
+    pub segments: i64,
     pub links: Vec<LinkCount>,
     pub series: Vec<HourCount>,
 }

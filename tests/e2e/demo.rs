@@ -169,6 +169,9 @@ async fn a_demo_that_was_killed_goes_on_in_its_folder_and_nobody_gets_anything_t
     let after = arrived(second).await;
     let twice: Vec<_> = before.intersection(&after).collect();
     assert!(!after.is_empty() && twice.is_empty(), "{twice:?}");
+    for page in ["/", "/sandbox"] {
+        assert_eq!(get(second, page).await.expect("a page").status(), 200, "{page}");
+    }
     demo.sigterm();
     assert_eq!(demo.ended().await.code(), Some(0), "{}", demo.log());
     assert!(desk.dir.path().join("kept/campaignd.db").is_file() && is_empty(&desk.temporary()));

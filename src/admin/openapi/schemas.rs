@@ -131,6 +131,7 @@ fn reports() -> Vec<(String, Value)> {
             ("clicks", of("Engaged")),
             ("unsubscribes", integer()),
             ("complaints", or_null(integer())),
+            ("segments", or_null(integer())),
             ("base", json!({"enum": ["delivered", "sent"]})),
             ("rates", object(&rates.map(|name| (name, of("Ratio"))), &[])),
             ("links", list(link)),

@@ -57,7 +57,11 @@ impl Board {
     pub(super) fn end(mut self, accounts: &[Account]) {
         self.show(accounts);
         match self {
-            Board::Bars(bars) => bars.iter().for_each(ProgressBar::abandon),
+            Board::Bars(bars) => {
+                bars.iter().for_each(ProgressBar::abandon);
+                // The last bar ends without a line break.
+                tell("");
+            }
             Board::Lines { .. } => lines(accounts),
         }
     }

@@ -21,6 +21,7 @@ pub(super) const METRIC_UNSUBSCRIBES: i16 = 9;
 pub(super) const METRIC_COMPLAINTS: i16 = 10;
 pub(super) const METRIC_LINK_CLICKS: i16 = 11;
 pub(super) const METRIC_UNIQUE_LINK_CLICKS: i16 = 12;
+pub(super) const METRIC_SEGMENTS: i16 = 13;
 
 /// Where a counter is of no link.
 pub(super) const NO_LINK: i16 = -1;
@@ -44,6 +45,13 @@ impl Deltas {
     pub(super) fn add(&mut self, campaign: CampaignNo, metric: i16, link: i16, at: Option<Timestamp>) {
         let hour = at.map_or(Timestamp::UNIX_EPOCH, start_of_hour);
         *self.0.entry(Counter { campaign, metric, state: 0, reason: 0, link, hour }).or_default() += 1;
+    }
+
+    /// `n` more SMS segments.
+    pub(super) fn add_segments(&mut self, campaign: CampaignNo, n: u32) {
+        let (link, hour) = (NO_LINK, Timestamp::UNIX_EPOCH);
+        let counter = Counter { campaign, metric: METRIC_SEGMENTS, state: 0, reason: 0, link, hour };
+        *self.0.entry(counter).or_default() += i64::from(n);
     }
 
     /// One delivery's change of state at `at`; the first that is sent counts in its hour.

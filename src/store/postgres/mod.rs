@@ -17,6 +17,7 @@ mod overview;
 mod planning;
 mod receipts;
 mod recipients;
+mod references;
 mod reports;
 mod standing;
 mod suppressing;

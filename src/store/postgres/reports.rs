@@ -9,8 +9,8 @@ use tokio_postgres::Row;
 
 use super::counters::{
     METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS, METRIC_MACHINE_OPENS,
-    METRIC_OPENS, METRIC_SENT, METRIC_STATE, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS,
-    METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
+    METRIC_OPENS, METRIC_SEGMENTS, METRIC_SENT, METRIC_STATE, METRIC_UNIQUE_CLICKS,
+    METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
 };
 use super::{PgStore, decode};
 use crate::model::campaign::Facts;
@@ -218,6 +218,7 @@ fn add(counts: &mut Counts, series: &mut BTreeMap<Timestamp, HourCount>, row: &R
         METRIC_MACHINE_CLICKS => counts.clicks.machine += n,
         METRIC_UNSUBSCRIBES => counts.unsubscribes += n,
         METRIC_COMPLAINTS => counts.complaints += n,
+        METRIC_SEGMENTS => counts.segments += n,
         _ => {}
     }
     Ok(())

@@ -6,10 +6,10 @@ use deadpool_postgres::{GenericClient, Transaction};
 use jiff::Timestamp;
 use tokio_postgres::types::{Json, ToSql};
 
-use super::counters::{METRIC_SENT, METRIC_STATE, append_move};
+use super::counters::{Deltas, METRIC_SENT, METRIC_STATE, append_move};
 use super::granting::grant;
 use super::suppressing::suppress_recipients;
-use super::{KEYED, PgStore, by_key, decode, deliveries_table};
+use super::{KEYED, PgStore, by_key, decode, deliveries_table, references};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Reason, State};
 use crate::store::Result;
 use crate::store::dispatching::{Recipient, Rescheduled, Settled, Tick};
@@ -27,6 +27,7 @@ impl PgStore {
         let mut attempts = write_settled(&transaction, &tick.settled, &providers).await?;
         attempts.extend(write_rescheduled(&transaction, &tick.rescheduled, &providers).await?);
         write_attempts(&transaction, &attempts).await?;
+        references::keep(&transaction, &tick.settled).await?;
         suppress_recipients(&transaction, &dead_addresses(&tick.settled)).await?;
         if !tick.closed.is_empty() {
             let closed: Vec<i64> = tick.closed.iter().map(|batch| batch.0).collect();
@@ -74,7 +75,7 @@ async fn write_settled<'a>(
     for one in settled {
         by_campaign.entry(one.delivery.campaign).or_default().push(one);
     }
-    let mut attempts = Vec::new();
+    let (mut attempts, mut deltas) = (Vec::new(), Deltas::default());
     for (campaign, mut rows) in by_campaign {
         rows.sort_unstable_by_key(|row| row.delivery);
         let mut moved = move_planned(transaction, campaign, &rows, providers).await?;
@@ -82,6 +83,9 @@ async fn write_settled<'a>(
             let missed: Vec<&Settled> =
                 rows.iter().copied().filter(|row| !moved.contains(&row.delivery)).collect();
             moved.extend(merge_late(transaction, campaign, &missed, providers).await?);
+        }
+        for row in rows.iter().filter(|row| row.segments > 0 && moved.contains(&row.delivery)) {
+            deltas.add_segments(campaign, row.segments);
         }
         let kept = rows
             .into_iter()
@@ -96,6 +100,7 @@ async fn write_settled<'a>(
             detail: row.detail.as_deref().unwrap_or_default(),
         }));
     }
+    deltas.append(transaction).await?;
     Ok(attempts)
 }
 

@@ -21,6 +21,7 @@ pub(super) const METRIC_UNSUBSCRIBES: i16 = 9;
 pub(super) const METRIC_COMPLAINTS: i16 = 10;
 pub(super) const METRIC_LINK_CLICKS: i16 = 11;
 pub(super) const METRIC_UNIQUE_LINK_CLICKS: i16 = 12;
+pub(super) const METRIC_SEGMENTS: i16 = 13;
 
 /// Stands for no link.
 pub(super) const NO_LINK: i16 = -1;
@@ -86,6 +87,11 @@ impl Deltas {
     /// One more.
     pub(super) fn add(&mut self, counter: Counter) {
         *self.0.entry(counter).or_default() += 1;
+    }
+
+    /// `n` more SMS segments.
+    pub(super) fn add_segments(&mut self, campaign: CampaignNo, n: u32) {
+        *self.0.entry(Counter::of(campaign, METRIC_SEGMENTS)).or_default() += i64::from(n);
     }
 
     /// One delivery's change of state, at an instant in microseconds.

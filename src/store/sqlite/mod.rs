@@ -25,6 +25,7 @@ mod plans;
 mod readers;
 mod receipts;
 mod recipients;
+mod references;
 mod reports;
 mod standing;
 mod stopping;

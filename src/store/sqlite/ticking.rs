@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::counters::Deltas;
 use super::granting::{grant, read};
+use super::references::keep as keep_references;
 use super::suppressing::suppress_recipient;
 use super::values::{At, Json};
 use super::{SqliteStore, decode, now, numbers};
@@ -101,6 +102,8 @@ impl<'a> Step<'a> {
             } else if !self.merge_late(one, provider)? {
                 continue;
             }
+            self.deltas.add_segments(one.delivery.campaign, one.segments);
+            keep_references(self.connection, one)?;
             if one.detail.is_some() || one.attempts > 1 {
                 self.keep(&Attempt {
                     delivery: one.delivery,

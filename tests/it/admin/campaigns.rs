@@ -24,6 +24,8 @@ async fn settle(api: &Api, fates: &[Option<(State, Option<Reason>)>]) -> (Incarn
             attempts: 1,
             provider: Some("relay".into()),
             provider_ref: Some("250 queued".into()),
+            referenced: false,
+            segments: 0,
             at: Timestamp::now(),
             detail: reason.map(|_| "550 no such user".into()),
         })

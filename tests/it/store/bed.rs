@@ -302,6 +302,8 @@ pub(crate) fn settled(lease: &Lease, member: &Member, state: State, reason: Opti
         attempts: lease.attempt + 1,
         provider: Some("relay".into()),
         provider_ref: Some("250 queued".into()),
+        referenced: false,
+        segments: 0,
         at: Timestamp::now(),
         detail: None,
     }

@@ -11,6 +11,7 @@ mod life;
 mod overview;
 mod random;
 mod receipts;
+mod references;
 mod stopping;
 mod ticks;
 

@@ -260,3 +260,24 @@ CREATE TABLE outbox (
     routing_key text NOT NULL,
     payload     jsonb NOT NULL
 );
+
+-- Deliveries by the ids that providers gave them, where receipts name nothing else.
+CREATE TABLE provider_references (
+    provider   text COLLATE "C" NOT NULL,
+    reference  text COLLATE "C" NOT NULL,
+    campaign   bigint NOT NULL,
+    contact    bigint NOT NULL,
+    occurrence bigint NOT NULL,
+    known_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (provider, reference)
+);
+CREATE INDEX provider_references_age ON provider_references USING brin (known_at);
+
+-- Receipts that came before the ids they name.
+CREATE TABLE parked_receipts (
+    id        uuid PRIMARY KEY,
+    provider  text COLLATE "C" NOT NULL,
+    reference text COLLATE "C" NOT NULL,
+    receipt   jsonb NOT NULL,
+    parked_at timestamptz NOT NULL DEFAULT now()
+);

@@ -269,3 +269,24 @@ CREATE TABLE outbox (
     routing_key text NOT NULL,
     payload     text NOT NULL
 );
+
+-- Deliveries by the ids that providers gave them, where receipts name nothing else.
+CREATE TABLE provider_references (
+    provider   text NOT NULL,
+    reference  text NOT NULL,
+    campaign   integer NOT NULL,
+    contact    integer NOT NULL,
+    occurrence integer NOT NULL,
+    known_at   integer NOT NULL,
+    PRIMARY KEY (provider, reference)
+) WITHOUT ROWID;
+CREATE INDEX provider_references_age ON provider_references (known_at);
+
+-- Receipts that came before the ids they name.
+CREATE TABLE parked_receipts (
+    id        blob PRIMARY KEY,
+    provider  text NOT NULL,
+    reference text NOT NULL,
+    receipt   text NOT NULL,
+    parked_at integer NOT NULL
+) WITHOUT ROWID;
