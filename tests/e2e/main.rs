@@ -34,4 +34,6 @@ mod tracking;
 #[cfg(test)]
 mod turns;
 #[cfg(test)]
+mod wechat;
+#[cfg(test)]
 mod whole_campaign;

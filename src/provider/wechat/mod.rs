@@ -78,6 +78,10 @@ impl Provider for Wechat {
         Box::new(WechatSession { account, client })
     }
 
+    fn references(&self) -> bool {
+        true
+    }
+
     fn chunk_size(&self) -> usize {
         CHUNK
     }
