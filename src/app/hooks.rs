@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use tracing::warn;
 
@@ -14,7 +14,7 @@ use super::tracking::Flushed;
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
 use crate::config::{Config, ProviderConfig, ProviderKind};
 use crate::model::Receipt;
-use crate::provider::{Hook, HookRequest, webhook, wechat};
+use crate::provider::{Hook, HookRefusal, HookRequest, mailhook, webhook, wechat};
 use crate::track::{self, HookCall, HookError, HookReply};
 
 /// The hooks of the accounts that providers call, by the accounts' names.
@@ -35,7 +35,11 @@ fn hook(settings: &ProviderConfig) -> Result<Option<Arc<dyn Hook>>> {
     match &settings.kind {
         ProviderKind::Webhook(webhook) => Ok(Some(webhook::hook(&settings.name, webhook))),
         ProviderKind::Wechat(wechat) => Ok(wechat::hook(&settings.name, wechat)),
-        ProviderKind::Smtp(_) | ProviderKind::Sandbox(_) => Ok(None),
+        ProviderKind::Smtp(smtp) => {
+            let hook = smtp.hook.as_ref().map(|hook| mailhook::hook(&settings.name, &smtp.from, hook));
+            hook.transpose().with_context(|| format!("providers.{}.hook", settings.name))
+        }
+        ProviderKind::Sandbox(_) => Ok(None),
     }
 }
 
@@ -89,10 +93,10 @@ impl track::Hook for AccountHook {
     async fn take(&self, call: HookCall) -> Result<HookReply, HookError> {
         let HookCall { method, tail, query, headers, body, peer } = call;
         let request = HookRequest { method, tail, query, headers, body, peer };
-        let answer = self
-            .hook
-            .receive(&request)
-            .map_err(|refusal| HookError::Refused { status: refusal.status, detail: refusal.detail })?;
+        let refused =
+            |refusal: HookRefusal| HookError::Refused { status: refusal.status, detail: refusal.detail };
+        self.hook.prepare(&request).await.map_err(refused)?;
+        let answer = self.hook.receive(&request).map_err(refused)?;
         if !answer.receipts.is_empty() {
             self.calls.submit(answer.receipts).await.map_err(|_| HookError::Unavailable)?;
         }

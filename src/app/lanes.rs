@@ -8,6 +8,7 @@ use crate::backoff::Schedule;
 use crate::config::{ChannelConfig, Config, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls};
 use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
 use crate::model::Channel;
+use crate::provider::mailhook::Label;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
 use crate::provider::webhook::Webhook;
@@ -129,5 +130,6 @@ fn email_sender(name: &str, settings: &SmtpSettings) -> Result<EmailSender> {
         return_path: settings.return_path.clone(),
         list_id: settings.list_id.clone(),
         unsubscribe_mailto: settings.unsubscribe_mailto.clone(),
+        label: settings.hook.as_ref().map(Label::new),
     })
 }

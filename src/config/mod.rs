@@ -21,8 +21,8 @@ pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
-    CallbackKey, ProviderConfig, ProviderKind, SandboxSettings, SigningKey, SmtpSettings, Tls,
-    WebhookSettings, WechatMessage, WechatSettings,
+    CallbackKey, MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings, SesHookSettings,
+    SigningKey, SmtpSettings, Tls, WebhookSettings, WechatMessage, WechatSettings,
 };
 pub use secret::Secret;
 pub use service::{Amqp, Log, LogFormat, Store, StoreKind};

@@ -8,6 +8,7 @@ pub mod credential;
 mod detail;
 mod hook;
 pub mod http;
+pub mod mailhook;
 mod permit;
 pub mod sandbox;
 pub mod smtp;

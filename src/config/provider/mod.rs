@@ -1,5 +1,6 @@
 //! `[providers.NAME]`: the accounts that carry messages, and the settings of each kind, one file a kind.
 
+mod mailhook;
 mod sandbox;
 mod smtp;
 mod webhook;
@@ -14,6 +15,7 @@ use super::problem::did_you_mean;
 use super::reader::Table;
 use crate::model::{Channel, Rates};
 
+pub use mailhook::{MailHookSettings, SesHookSettings};
 pub use sandbox::SandboxSettings;
 pub use smtp::{SmtpSettings, Tls};
 pub use webhook::{SigningKey, WebhookSettings};
