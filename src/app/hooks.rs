@@ -14,7 +14,7 @@ use super::tracking::Flushed;
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
 use crate::config::{Config, ProviderConfig, ProviderKind};
 use crate::model::Receipt;
-use crate::provider::{Hook, HookRefusal, HookRequest, mailhook, webhook};
+use crate::provider::{Hook, HookRefusal, HookRequest, mailhook, webhook, wechat};
 use crate::track::{self, HookCall, HookError, HookReply};
 
 /// The hooks of the accounts that providers call, by the accounts' names.
@@ -34,6 +34,7 @@ pub(super) fn hooks(config: &Config) -> Result<HashMap<String, Arc<dyn Hook>>> {
 fn hook(settings: &ProviderConfig) -> Result<Option<Arc<dyn Hook>>> {
     match &settings.kind {
         ProviderKind::Webhook(webhook) => Ok(Some(webhook::hook(&settings.name, webhook))),
+        ProviderKind::Wechat(wechat) => Ok(wechat::hook(&settings.name, wechat)),
         ProviderKind::Smtp(smtp) => {
             let hook = smtp.hook.as_ref().map(|hook| mailhook::hook(&settings.name, &smtp.from, hook));
             hook.transpose().with_context(|| format!("providers.{}.hook", settings.name))

@@ -19,6 +19,7 @@ use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smpp::Smpp;
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
 use crate::provider::webhook::Webhook;
+use crate::provider::wechat::Wechat;
 use crate::provider::{Provider, Receipts};
 use crate::render::dkim::Signer;
 use crate::render::mime::Mailbox;
@@ -115,6 +116,10 @@ pub fn account(
         }
         ProviderKind::Apns(apns) => {
             let provider = Apns::new(apns).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Wechat(wechat) => {
+            let provider = Wechat::new(wechat).with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Content)
         }
     };

@@ -49,9 +49,9 @@ impl Config {
                     "providers.{name}.verp_domain: nothing here reads the bounces; set `lmtp` or `maildir` in [bounces]"
                 ));
             }
-            if posts_in_the_clear(provider) {
+            if let Some(key) = posts_in_the_clear(provider) {
                 warnings.push(format!(
-                    "providers.{name}.url: not https; addresses and messages can be read on their way"
+                    "providers.{name}.{key}: not https; addresses and messages can be read on their way"
                 ));
             }
         }
@@ -80,10 +80,15 @@ fn has_bounces(provider: &ProviderConfig) -> bool {
     matches!(&provider.kind, ProviderKind::Smtp(smtp) if smtp.verp_domain.is_some())
 }
 
-fn posts_in_the_clear(provider: &ProviderConfig) -> bool {
-    let ProviderKind::Webhook(webhook) = &provider.kind else { return false };
-    let url = webhook.url.parse::<Uri>().ok();
-    url.is_some_and(|url| url.scheme_str() == Some("http") && !url.host().is_some_and(is_local))
+/// The key of a URL that leads through networks of others without TLS.
+fn posts_in_the_clear(provider: &ProviderConfig) -> Option<&'static str> {
+    let (key, url) = match &provider.kind {
+        ProviderKind::Webhook(webhook) => ("url", &webhook.url),
+        ProviderKind::Wechat(wechat) => ("base_url", &wechat.base_url),
+        ProviderKind::Smtp(_) | ProviderKind::Sandbox(_) => return None,
+    };
+    let url = url.parse::<Uri>().ok()?;
+    (url.scheme_str() == Some("http") && !url.host().is_some_and(is_local)).then_some(key)
 }
 
 fn is_local(host: &str) -> bool {

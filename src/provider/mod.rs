@@ -24,6 +24,7 @@ pub mod smpp;
 pub mod smtp;
 mod trust;
 pub mod webhook;
+pub mod wechat;
 
 use std::sync::Arc;
 

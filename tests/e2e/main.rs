@@ -38,4 +38,6 @@ mod tracking;
 #[cfg(test)]
 mod turns;
 #[cfg(test)]
+mod wechat;
+#[cfg(test)]
 mod whole_campaign;

@@ -10,6 +10,7 @@ mod sandbox;
 mod smpp;
 mod smtp;
 mod webhook;
+mod wechat;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -29,6 +30,7 @@ pub use sandbox::SandboxSettings;
 pub use smpp::SmppSettings;
 pub use smtp::{DkimKey, SmtpSettings, Tls};
 pub use webhook::{SigningKey, WebhookSettings};
+pub use wechat::{CallbackKey, WechatMessage, WechatSettings};
 
 /// Kinds that are planned and not built.
 const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns"];
@@ -43,6 +45,7 @@ const KINDS: &[(&str, &[Channel])] = &[
     ("getui", &[Channel::Push]),
     ("fcm", &[Channel::Push]),
     ("apns", &[Channel::Push]),
+    ("wechat", &[Channel::Wechat]),
 ];
 
 /// One account at one provider.
@@ -78,6 +81,7 @@ pub enum ProviderKind {
     Getui(Box<GetuiSettings>),
     Fcm(Box<FcmSettings>),
     Apns(Box<ApnsSettings>),
+    Wechat(Box<WechatSettings>),
 }
 
 impl ProviderKind {
@@ -90,6 +94,7 @@ impl ProviderKind {
             ProviderKind::Sandbox(_) | ProviderKind::Getui(_) => true,
             ProviderKind::Jpush(jpush) => jpush.cid == Cid::Derived,
             ProviderKind::Webhook(webhook) => webhook.idempotent,
+            ProviderKind::Wechat(wechat) => wechat.message == WechatMessage::Template,
         }
     }
 }
@@ -143,6 +148,7 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
         "getui" => getui::getui(&mut table).map(|getui| ProviderKind::Getui(Box::new(getui))),
         "fcm" => fcm::fcm(&mut table).map(|fcm| ProviderKind::Fcm(Box::new(fcm))),
         "apns" => apns::apns(&mut table).map(|apns| ProviderKind::Apns(Box::new(apns))),
+        "wechat" => wechat::wechat(&mut table).map(|wechat| ProviderKind::Wechat(Box::new(wechat))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();
