@@ -8,8 +8,11 @@ use crate::backoff::Schedule;
 use crate::config::{ChannelConfig, Config, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls};
 use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
 use crate::model::Channel;
+use crate::provider::aliyun::Aliyun;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
+use crate::provider::tencent::Tencent;
+use crate::provider::twilio::Twilio;
 use crate::provider::webhook::Webhook;
 use crate::provider::{Provider, Receipts};
 use crate::render::mime::Mailbox;
@@ -28,7 +31,7 @@ pub(super) fn lanes(
 pub(super) fn mailbox(config: &Config) -> Option<Arc<sandbox::Mailbox>> {
     let keeps = config.providers.values().filter_map(|provider| match &provider.kind {
         ProviderKind::Sandbox(settings) => Some(settings.keep),
-        ProviderKind::Smtp(_) | ProviderKind::Webhook(_) => None,
+        _ => None,
     });
     keeps.max().map(|keep| Arc::new(sandbox::Mailbox::new(keep)))
 }
@@ -42,7 +45,7 @@ fn lane(
 ) -> Result<LaneConfig> {
     let accounts = config.providers.values().filter(|provider| provider.carries(channel)).map(|provider| {
         let listed = settings.providers.contains(&provider.name);
-        account(provider, receipts, mailbox)
+        account(provider, &config.http.public_url, receipts, mailbox)
             .map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
     });
     Ok(LaneConfig {
@@ -63,12 +66,14 @@ pub(super) fn account_limit(settings: &ProviderConfig) -> Limit {
     Limit { rates: settings.rate.clone(), burst: settings.burst }
 }
 
-/// A provider's account; connects to nothing. What a sandbox takes stands in `mailbox`.
+/// A provider's account; connects to nothing. Providers call us under `public_url`; what a sandbox takes stands in
+/// `mailbox`.
 ///
 /// # Errors
 /// When its settings cannot work; the message names the key.
 pub fn account(
     settings: &ProviderConfig,
+    public_url: &str,
     receipts: &Receipts,
     mailbox: Option<&Arc<sandbox::Mailbox>>,
 ) -> Result<Account> {
@@ -86,6 +91,18 @@ pub fn account(
         ProviderKind::Webhook(webhook) => {
             let provider = Webhook::new(webhook).with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Aliyun(aliyun) => {
+            let provider = Aliyun::new(aliyun).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Tencent(tencent) => {
+            let provider = Tencent::new(&settings.name, tencent, receipts.clone());
+            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
+        }
+        ProviderKind::Twilio(twilio) => {
+            let provider = Twilio::new(&settings.name, twilio, public_url, receipts.clone());
+            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
         }
     };
     Ok(Account {

@@ -21,7 +21,8 @@ pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
-    ProviderConfig, ProviderKind, SandboxSettings, SigningKey, SmtpSettings, Tls, WebhookSettings,
+    AliyunSettings, ProviderConfig, ProviderKind, SandboxSettings, Sender, SigningKey, SmtpSettings,
+    TencentSettings, Tls, TwilioSettings, WebhookSettings,
 };
 pub use secret::Secret;
 pub use service::{Amqp, Log, LogFormat, Store, StoreKind};

@@ -97,7 +97,7 @@ tls = "start-tls"
 username = "news"
 from = "Shop"
 [providers.texts]
-kind = "aliyun"
+kind = "wechat"
 "#,
     );
     assert_eq!(
@@ -119,7 +119,7 @@ config.toml:22: providers.relay.channel: kind `smtp` carries email, not sms
 config.toml:23: providers.relay.host: must be a host name or an IP address, without scheme and port
 config.toml:24: providers.relay.tls: `start-tls` is none of none, starttls, implicit; did you mean `starttls`?
 config.toml:26: providers.relay.from: not a valid email address: it has no @
-config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox, webhook"
+config.toml:28: providers.texts.kind: provider kind `wechat` comes in a later version; this one has: smtp, sandbox, webhook, aliyun, tencent, twilio"
     );
 }
 
@@ -130,7 +130,7 @@ fn what_is_missing_or_misplaced_is_named() {
         "config.toml: store.url: missing; where the ledger lives, as `sqlite:data/campaignd.db` or `postgres://user:password@host/database`
 config.toml:1: stor: unknown key; did you mean `store`?
 config.toml:3: providers.a.kind: unknown provider kind `smpt`; did you mean `smtp`?
-config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook"
+config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook, aliyun, tencent, twilio"
     );
     assert_eq!(
         problems("store = \"postgres://u@h/d\"\n"),

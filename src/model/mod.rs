@@ -13,6 +13,7 @@ pub mod filter;
 pub mod id;
 mod instant;
 pub mod job;
+pub mod opt_out;
 pub mod outcome;
 pub mod rate;
 pub mod receipt;

@@ -2,6 +2,7 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
+pub mod aliyun;
 #[cfg(test)]
 mod certificate;
 pub mod credential;
@@ -10,8 +11,12 @@ mod hook;
 pub mod http;
 mod permit;
 pub mod sandbox;
+mod secret_path;
+mod sms;
 pub mod smtp;
+pub mod tencent;
 mod trust;
+pub mod twilio;
 pub mod webhook;
 
 use std::sync::Arc;

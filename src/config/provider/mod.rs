@@ -1,7 +1,10 @@
 //! `[providers.NAME]`: the accounts that carry messages, and the settings of each kind, one file a kind.
 
+mod aliyun;
 mod sandbox;
 mod smtp;
+mod tencent;
+mod twilio;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -13,16 +16,25 @@ use super::problem::did_you_mean;
 use super::reader::Table;
 use crate::model::{Channel, Rates};
 
+pub use aliyun::AliyunSettings;
 pub use sandbox::SandboxSettings;
 pub use smtp::{SmtpSettings, Tls};
+pub use tencent::TencentSettings;
+pub use twilio::{Sender, TwilioSettings};
 pub use webhook::{SigningKey, WebhookSettings};
 
 /// Kinds that are planned and not built.
-const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns", "jpush"];
+const LATER: &[&str] = &["wechat", "fcm", "apns", "jpush"];
 
 /// What `kind` may be, and the channels that each carries.
-const KINDS: &[(&str, &[Channel])] =
-    &[("smtp", &[Channel::Email]), ("sandbox", Channel::ALL), ("webhook", Channel::ALL)];
+const KINDS: &[(&str, &[Channel])] = &[
+    ("smtp", &[Channel::Email]),
+    ("sandbox", Channel::ALL),
+    ("webhook", Channel::ALL),
+    ("aliyun", &[Channel::Sms]),
+    ("tencent", &[Channel::Sms]),
+    ("twilio", &[Channel::Sms]),
+];
 
 /// One account at one provider.
 #[derive(Debug, Clone)]
@@ -52,13 +64,19 @@ pub enum ProviderKind {
     Smtp(Box<SmtpSettings>),
     Sandbox(SandboxSettings),
     Webhook(Box<WebhookSettings>),
+    Aliyun(Box<AliyunSettings>),
+    Tencent(Box<TencentSettings>),
+    Twilio(Box<TwilioSettings>),
 }
 
 impl ProviderKind {
     /// Whether sending again with the same key is safe from doubles.
     pub fn takes_idempotency_key(&self) -> bool {
         match self {
-            ProviderKind::Smtp(_) => false,
+            ProviderKind::Smtp(_)
+            | ProviderKind::Aliyun(_)
+            | ProviderKind::Tencent(_)
+            | ProviderKind::Twilio(_) => false,
             ProviderKind::Sandbox(_) => true,
             ProviderKind::Webhook(webhook) => webhook.idempotent,
         }
@@ -109,6 +127,9 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
     let settings = match kind {
         "smtp" => smtp::smtp(&mut table).map(|smtp| ProviderKind::Smtp(Box::new(smtp))),
         "webhook" => webhook::webhook(&mut table).map(|webhook| ProviderKind::Webhook(Box::new(webhook))),
+        "aliyun" => aliyun::aliyun(&mut table).map(|aliyun| ProviderKind::Aliyun(Box::new(aliyun))),
+        "tencent" => tencent::tencent(&mut table).map(|tencent| ProviderKind::Tencent(Box::new(tencent))),
+        "twilio" => twilio::twilio(&mut table).map(|twilio| ProviderKind::Twilio(Box::new(twilio))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();
