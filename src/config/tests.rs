@@ -298,6 +298,45 @@ config.toml:6: providers.bridge.batch: must be a whole number from 1 to 1000"
 }
 
 #[test]
+fn providers_of_text_messages_need_little_and_hide_their_secrets() {
+    let config = parse(&format!(
+        "{LEAST}[providers.ali]\nkind = \"aliyun\"\naccess_key_id = \"id\"\naccess_key_secret = \"hunter2\"\n\
+         [providers.qq]\nkind = \"tencent\"\nsecret_id = \"id\"\nsecret_key = \"hunter2\"\nsdk_app_id = \"1400\"\n\
+         hook_secret = \"hunter2-hunter2-\"\n\
+         [providers.tw]\nkind = \"twilio\"\naccount_sid = \"AC1\"\nauth_token = \"hunter2\"\nfrom = \"+15557122661\"\n"
+    ));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let kind = |name: &str| &config.providers[name].kind;
+    let ProviderKind::Aliyun(aliyun) = kind("ali") else { panic!() };
+    assert_eq!((&*aliyun.base_url, aliyun.single), ("https://dysmsapi.aliyuncs.com", true));
+    assert!(aliyun.hook_secret.is_none());
+    let ProviderKind::Tencent(tencent) = kind("qq") else { panic!() };
+    assert_eq!((&*tencent.base_url, &*tencent.region), ("https://sms.tencentcloudapi.com", "ap-guangzhou"));
+    assert!(tencent.hook_secret.is_some());
+    let ProviderKind::Twilio(twilio) = kind("tw") else { panic!() };
+    assert_eq!(twilio.sender, Sender::From("+15557122661".to_owned()));
+    assert_eq!((&*twilio.base_url, twilio.timeout.as_secs()), ("https://api.twilio.com", 15));
+    for provider in config.providers.values() {
+        assert_eq!(provider.channel, Some(Channel::Sms));
+        assert!(!provider.kind.takes_idempotency_key());
+    }
+    let clear = "[providers.tw]\nkind = \"twilio\"\naccount_sid = \"A\"\nauth_token = \"x\"\nfrom = \"A\"\nbase_url = \"http://proxy.example\"\n";
+    let warnings = parse(&format!("{LEAST}{clear}")).warnings();
+    assert!(warnings.iter().any(|warning| warning.starts_with("providers.tw.base_url: not https")));
+    assert_eq!(
+        problems(&format!(
+            "{LEAST}[providers.ali]\nkind = \"aliyun\"\naccess_key_id = \"id\"\nhook_secret = \"short\"\n\
+             [providers.tw]\nkind = \"twilio\"\naccount_sid = \"AC/1\"\nauth_token = \"x\"\nfrom = \"A\"\n\
+             messaging_service_sid = \"MG1\"\n"
+        )),
+        "config.toml:3: providers.ali.access_key_secret: missing; the AccessKey's secret
+config.toml:6: providers.ali.hook_secret: must be 16 to 128 letters, digits, `-`, `.`, `_` or `~`, as `openssl rand -hex 16` makes them
+config.toml:9: providers.tw.account_sid: must be a SID, as Twilio's console shows it: letters and digits alone
+config.toml:12: providers.tw.messaging_service_sid: stands beside `from`; keep one of the two"
+    );
+}
+
+#[test]
 fn a_public_address_needs_a_url_to_link_to() {
     let public = |more: &str| format!("{LEAST}[http]\npublic = \"0.0.0.0:80\"\n{more}");
     assert!(problems(&public("")).starts_with("config.toml:3: http.public_url: missing; "));

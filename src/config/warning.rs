@@ -44,9 +44,9 @@ impl Config {
             if sends_password_in_the_clear(provider) {
                 warnings.push(format!("providers.{name}.tls: `none` sends the password in the clear"));
             }
-            if posts_in_the_clear(provider) {
+            if let Some(key) = posts_in_the_clear(provider) {
                 warnings.push(format!(
-                    "providers.{name}.url: not https; addresses and messages can be read on their way"
+                    "providers.{name}.{key}: not https; addresses and messages can be read on their way"
                 ));
             }
         }
@@ -68,10 +68,17 @@ fn sends_password_in_the_clear(provider: &ProviderConfig) -> bool {
     smtp.password.is_some() && smtp.tls == Tls::None && !is_local(&smtp.host)
 }
 
-fn posts_in_the_clear(provider: &ProviderConfig) -> bool {
-    let ProviderKind::Webhook(webhook) = &provider.kind else { return false };
-    let url = webhook.url.parse::<Uri>().ok();
-    url.is_some_and(|url| url.scheme_str() == Some("http") && !url.host().is_some_and(is_local))
+/// The key of the URL that messages go to without TLS.
+fn posts_in_the_clear(provider: &ProviderConfig) -> Option<&'static str> {
+    let (key, url) = match &provider.kind {
+        ProviderKind::Webhook(webhook) => ("url", &webhook.url),
+        ProviderKind::Aliyun(aliyun) => ("base_url", &aliyun.base_url),
+        ProviderKind::Tencent(tencent) => ("base_url", &tencent.base_url),
+        ProviderKind::Twilio(twilio) => ("base_url", &twilio.base_url),
+        ProviderKind::Smtp(_) | ProviderKind::Sandbox(_) => return None,
+    };
+    let url = url.parse::<Uri>().ok()?;
+    (url.scheme_str() == Some("http") && !url.host().is_some_and(is_local)).then_some(key)
 }
 
 fn is_local(host: &str) -> bool {

@@ -19,4 +19,6 @@ mod pages;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+mod signatures;
+#[cfg(test)]
 mod store;
