@@ -207,9 +207,7 @@ impl Reader<'_> {
             path.pop();
         }
     }
-}
 
-impl Reader<'_> {
     fn list(&mut self, path: &[String], at: usize, items: &DeArray<'_>, section: &mut Section) {
         let line = line_of(self.source, at);
         section.insert(path.to_vec(), Entry { text: String::new(), line });

@@ -28,7 +28,7 @@ pub(super) fn canonical(number: &str) -> Option<String> {
 fn is_chinese(digits: &str) -> bool {
     digits.len() == 11
         && digits.starts_with('1')
-        && digits.bytes().nth(1).is_some_and(|b| (b'3'..=b'9').contains(&b))
+        && digits.as_bytes().get(1).is_some_and(|b| (b'3'..=b'9').contains(b))
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ mod tests {
             assert_eq!((news[0].clone(), news.len()), wanted, "{code}");
         }
         let unknown = News::Bounced { bounce: Bounce::Soft, reason: Reason::RecipientRefused };
-        assert_eq!(news(false, "XX:9999"), [unknown.clone()]);
+        assert_eq!(news(false, "XX:9999"), vec![unknown.clone()]);
         assert_eq!((news(true, ""), news(false, "DELIVRD")), (vec![News::Delivered], vec![unknown]));
     }
 }
