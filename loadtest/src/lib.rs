@@ -8,6 +8,7 @@ pub mod clock;
 pub mod digest;
 pub mod faulty_http;
 pub mod http;
+pub mod mailhooks;
 pub mod quota;
 pub mod script;
 pub mod smpp;

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use tracing::warn;
 
@@ -14,7 +14,7 @@ use super::tracking::Flushed;
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
 use crate::config::{Config, ProviderConfig, ProviderKind};
 use crate::model::Receipt;
-use crate::provider::{Hook, HookRequest, aliyun, tencent, twilio, webhook};
+use crate::provider::{Hook, HookRefusal, HookRequest, aliyun, mailhook, tencent, twilio, webhook};
 use crate::track::{self, HookCall, HookError, HookReply};
 
 /// The hooks of the accounts that providers call, by the accounts' names.
@@ -37,7 +37,11 @@ fn hook(settings: &ProviderConfig, public_url: &str) -> Result<Option<Arc<dyn Ho
         ProviderKind::Aliyun(aliyun) => Ok(aliyun::hook(&settings.name, aliyun)),
         ProviderKind::Tencent(tencent) => Ok(tencent::hook(&settings.name, tencent)),
         ProviderKind::Twilio(twilio) => Ok(Some(twilio::hook(&settings.name, twilio, public_url))),
-        ProviderKind::Smtp(_) | ProviderKind::Sandbox(_) => Ok(None),
+        ProviderKind::Smtp(smtp) => {
+            let hook = smtp.hook.as_ref().map(|hook| mailhook::hook(&settings.name, &smtp.from, hook));
+            hook.transpose().with_context(|| format!("providers.{}.hook", settings.name))
+        }
+        ProviderKind::Sandbox(_) => Ok(None),
     }
 }
 
@@ -91,10 +95,10 @@ impl track::Hook for AccountHook {
     async fn take(&self, call: HookCall) -> Result<HookReply, HookError> {
         let HookCall { method, tail, query, headers, body, peer } = call;
         let request = HookRequest { method, tail, query, headers, body, peer };
-        let answer = self
-            .hook
-            .receive(&request)
-            .map_err(|refusal| HookError::Refused { status: refusal.status, detail: refusal.detail })?;
+        let refused =
+            |refusal: HookRefusal| HookError::Refused { status: refusal.status, detail: refusal.detail };
+        self.hook.prepare(&request).await.map_err(refused)?;
+        let answer = self.hook.receive(&request).map_err(refused)?;
         if !answer.receipts.is_empty() {
             self.calls.submit(answer.receipts).await.map_err(|_| HookError::Unavailable)?;
         }

@@ -9,6 +9,7 @@ use crate::config::{ChannelConfig, Config, ProviderConfig, ProviderKind, Secret,
 use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit};
 use crate::model::Channel;
 use crate::provider::aliyun::Aliyun;
+use crate::provider::mailhook::Label;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
 use crate::provider::tencent::Tencent;
@@ -141,5 +142,6 @@ fn email_sender(name: &str, settings: &SmtpSettings) -> Result<EmailSender> {
         return_path: settings.return_path.clone(),
         list_id: settings.list_id.clone(),
         unsubscribe_mailto: settings.unsubscribe_mailto.clone(),
+        label: settings.hook.as_ref().map(Label::new),
     })
 }

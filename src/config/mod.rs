@@ -21,8 +21,8 @@ pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
-    AliyunSettings, ProviderConfig, ProviderKind, SandboxSettings, Sender, SigningKey, SmtpSettings,
-    TencentSettings, Tls, TwilioSettings, WebhookSettings,
+    AliyunSettings, MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings, Sender, SesHookSettings,
+    SigningKey, SmtpSettings, TencentSettings, Tls, TwilioSettings, WebhookSettings,
 };
 pub use secret::Secret;
 pub use service::{Amqp, Log, LogFormat, Store, StoreKind};

@@ -337,6 +337,46 @@ config.toml:12: providers.tw.messaging_service_sid: stands beside `from`; keep o
 }
 
 #[test]
+fn the_service_behind_a_relay_is_named_with_what_it_is_believed_by() {
+    let hooked = |hook: &str| format!("{LEAST}{RELAY}[providers.relay.hook]\n{hook}");
+    let hook = |text: &str| smtp(&parse(&hooked(text))).hook.clone().unwrap();
+    assert!(smtp(&parse(&format!("{LEAST}{RELAY}"))).hook.is_none());
+    let topic = "arn:aws:sns:eu-west-1:123456789012:mail";
+    let MailHookSettings::Ses(ses) = hook(&format!("kind = \"ses\"\ntopic = \"{topic}\"\n")) else {
+        panic!()
+    };
+    assert_eq!((&*ses.topic, &*ses.base_url), (topic, "https://sns.eu-west-1.amazonaws.com"));
+    assert!(matches!(
+        hook("kind = \"sendgrid\"\npublic_key = \"AQID\"\n"),
+        MailHookSettings::SendGrid { public_key } if public_key == [1, 2, 3]
+    ));
+    assert!(!format!("{:?}", hook("kind = \"mailgun\"\nsigning_key = \"k3y\"\n")).contains("k3y"));
+    let both = "username = \"u\"\npassword = \"p\"\nsecret = \"0123456789abcdef\"\n";
+    assert!(matches!(
+        hook(&format!("kind = \"postmark\"\n{both}")),
+        MailHookSettings::Postmark { login: Some(_), path: Some(_) }
+    ));
+    for (hook, problem) in [
+        ("", "hook.kind: missing; the e-mail service"),
+        ("kind = \"sendgird\"\n", "hook.kind: `sendgird` is none of"),
+        ("kind = \"ses\"\n", "hook.topic: missing; the ARN"),
+        ("kind = \"ses\"\ntopic = \"mail\"\n", "hook.topic: must be a topic's ARN"),
+        ("kind = \"sendgrid\"\n", "hook.public_key: missing; "),
+        ("kind = \"sendgrid\"\npublic_key = \"?\"\n", "hook.public_key: must be the key in base64"),
+        ("kind = \"mailgun\"\n", "hook.signing_key: missing; "),
+        ("kind = \"mailgun\"\nsigning_key = \"k\"\ntopic = \"x\"\n", "hook.topic: unknown key"),
+        ("kind = \"postmark\"\n", "hook.secret: missing; Postmark signs nothing"),
+        ("kind = \"postmark\"\nsecret = \"short\"\n", "hook.secret: must be at least 16"),
+        ("kind = \"postmark\"\nusername = \"u\"\n", "hook.password: missing; "),
+        ("kind = \"postmark\"\nusername = \"a:b\"\npassword = \"p\"\n", "hook.username: has a colon"),
+    ] {
+        let found = problems(&hooked(hook));
+        assert_eq!(found.lines().count(), 1, "{found}");
+        assert!(found.contains(&format!("providers.relay.{problem}")), "{found}");
+    }
+}
+
+#[test]
 fn a_public_address_needs_a_url_to_link_to() {
     let public = |more: &str| format!("{LEAST}[http]\npublic = \"0.0.0.0:80\"\n{more}");
     assert!(problems(&public("")).starts_with("config.toml:3: http.public_url: missing; "));

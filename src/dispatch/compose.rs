@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::model::content::EmailContent;
 use crate::model::{Content, DeliveryKey, Purpose};
+use crate::provider::mailhook::Label;
 use crate::provider::{Body, Email, Message, Permit};
 use crate::render::mime::{self, Headers, InvalidHeader, Mailbox};
 
@@ -28,6 +29,8 @@ pub struct EmailSender {
     /// RFC 2919.
     pub list_id: Option<String>,
     pub unsubscribe_mailto: Option<String>,
+    /// For the e-mail service behind the relay.
+    pub label: Option<Label>,
 }
 
 /// Why a message cannot be put into its provider's format.
@@ -76,6 +79,7 @@ fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Resul
     let message_id = format!("{campaign}.{contact}.{occurrence}@{domain}");
     let marketing = labels.purpose == Purpose::Marketing;
     let feedback_id = format!("{campaign}:{}:campaignd:{domain}", labels.purpose);
+    let service = sender.label.as_ref().map(|label| label.headers(labels.delivery)).unwrap_or_default();
     let content = mime::message(
         email,
         &Headers {
@@ -90,6 +94,7 @@ fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Resul
             unsubscribe: labels.unsubscribe,
             unsubscribe_mailto: sender.unsubscribe_mailto.as_deref().filter(|_| marketing),
             bulk: marketing,
+            service: &service,
         },
     )?;
     let envelope_from = sender.return_path.clone().unwrap_or_else(|| sender.from.address().to_owned());

@@ -106,8 +106,14 @@ impl News {
 }
 
 impl Receipt {
-    /// The id of the receipt that `provider` knows by `key` and `word`, such as a message id and a status.
+    /// The id of the receipt that `provider` knows by `key` and `word`, such as a message id and a status. Where the key
+    /// is a delivery's, ids of neighbours are neighbours, so that stores write them side by side.
     pub fn id(provider: &str, key: &str, word: &str) -> Uuid {
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{provider}\n{key}\n{word}").as_bytes())
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{provider}\n{key}\n{word}").as_bytes());
+        let Ok(delivery) = key.parse::<DeliveryKey>() else { return hash };
+        let mut bytes = hash.into_bytes();
+        bytes[..2].copy_from_slice(&delivery.campaign.0.to_be_bytes()[6..]);
+        bytes[2..6].copy_from_slice(&delivery.contact.0.to_be_bytes()[4..]);
+        Uuid::new_v8(bytes)
     }
 }

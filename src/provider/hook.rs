@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::mpsc;
@@ -38,7 +39,16 @@ pub struct HookRefusal {
 }
 
 /// Understands one account's calls: authenticates them as the provider documents, and reads them.
+#[async_trait]
 pub trait Hook: Send + Sync + std::fmt::Debug {
+    /// Comes before [`Hook::receive`] and does what needs the network, such as fetching a key. Most need none.
+    ///
+    /// # Errors
+    /// Calls that cannot be received now or ever.
+    async fn prepare(&self, _request: &HookRequest) -> Result<(), HookRefusal> {
+        Ok(())
+    }
+
     /// # Errors
     /// Calls that are not the provider's, or not understood: nothing of them is recorded.
     fn receive(&self, request: &HookRequest) -> Result<HookAnswer, HookRefusal>;

@@ -9,6 +9,7 @@ pub mod credential;
 mod detail;
 mod hook;
 pub mod http;
+pub mod mailhook;
 mod permit;
 pub mod sandbox;
 mod secret_path;

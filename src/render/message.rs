@@ -62,14 +62,14 @@ impl<'s> Compiler<'s> {
             Channel::Sms => self.sms(line, section),
             Channel::Wechat => {
                 let template_id = self.required(section, &["template_id"], line);
-                let url = self.inline(section, &["url"], Kind::Plain);
+                let url = self.inline(section, &["url"], Kind::Text);
                 let data = self.wechat_data(section, line);
                 Some(Message::Wechat { template_id: template_id?, url, data: data? })
             }
             Channel::Push => {
                 let title = self.required(section, &["title"], line);
                 let body = self.required(section, &["body"], line);
-                let url = self.inline(section, &["url"], Kind::Plain);
+                let url = self.inline(section, &["url"], Kind::Text);
                 Some(Message::Push { title: title?, body: body?, url })
             }
         }

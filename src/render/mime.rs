@@ -115,6 +115,8 @@ pub struct Headers<'a> {
     pub unsubscribe_mailto: Option<&'a str>,
     /// `Precedence: bulk`, which keeps vacation replies away.
     pub bulk: bool,
+    /// What the e-mail service behind the relay reads: names of headers and their values.
+    pub service: &'a [(&'static str, String)],
 }
 
 /// The complete message.
@@ -160,6 +162,9 @@ pub fn message(content: &EmailContent, headers: &Headers<'_>) -> Result<Bytes, I
     if headers.bulk {
         push("Precedence", Raw::new("bulk").into());
     }
+    for (name, value) in headers.service {
+        push(name, Raw::new(value.as_str()).into());
+    }
 
     let message = MessageBuilder { headers: list, body: Some(body(content)), ..MessageBuilder::default() };
     let mut output = Vec::new();
@@ -182,7 +187,8 @@ fn check(content: &EmailContent, headers: &Headers<'_>) -> Result<(), InvalidHea
     visible_ascii("List-Id", headers.list_id)?;
     visible_ascii("Feedback-ID", headers.feedback_id)?;
     visible_ascii("unsubscribe link", headers.unsubscribe)?;
-    visible_ascii("unsubscribe address", headers.unsubscribe_mailto)
+    visible_ascii("unsubscribe address", headers.unsubscribe_mailto)?;
+    headers.service.iter().try_for_each(|(name, value)| visible_ascii(name, Some(value)))
 }
 
 fn one_line(header: &'static str, text: &str) -> Result<(), InvalidHeader> {

@@ -15,6 +15,8 @@ pub mod harness;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod mailhooks;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod permission;

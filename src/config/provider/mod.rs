@@ -1,6 +1,7 @@
 //! `[providers.NAME]`: the accounts that carry messages, and the settings of each kind, one file a kind.
 
 mod aliyun;
+mod mailhook;
 mod sandbox;
 mod smtp;
 mod tencent;
@@ -17,6 +18,7 @@ use super::reader::Table;
 use crate::model::{Channel, Rates};
 
 pub use aliyun::AliyunSettings;
+pub use mailhook::{MailHookSettings, SesHookSettings};
 pub use sandbox::SandboxSettings;
 pub use smtp::{SmtpSettings, Tls};
 pub use tencent::TencentSettings;

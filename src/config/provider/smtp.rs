@@ -3,6 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
+use super::mailhook::{self, MailHookSettings};
 use crate::config::grammar;
 use crate::config::reader::Table;
 use crate::config::secret::Secret;
@@ -33,6 +34,8 @@ pub struct SmtpSettings {
     pub max_messages: NonZeroU32,
     /// An address for `List-Unsubscribe` beside the link.
     pub unsubscribe_mailto: Option<String>,
+    /// The e-mail service behind the relay, where it tells by calls what became of messages.
+    pub hook: Option<MailHookSettings>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,7 @@ pub(super) fn smtp(table: &mut Table<'_>) -> Option<SmtpSettings> {
     let helo_name = table.text("helo_name", grammar::helo_name);
     let max_messages = table.number("max_messages", "a whole number from 1 to 4294967295");
     let unsubscribe_mailto = table.text("unsubscribe_mailto", grammar::email);
+    let hooked = table.has("hook").then(|| mailhook::mail_hook(table.table("hook")));
     Some(SmtpSettings {
         host: host?,
         port: port.unwrap_or(match tls {
@@ -85,5 +89,9 @@ pub(super) fn smtp(table: &mut Table<'_>) -> Option<SmtpSettings> {
         helo_name,
         max_messages: max_messages.unwrap_or(const { NonZeroU32::new(100).unwrap() }),
         unsubscribe_mailto,
+        hook: match hooked {
+            Some(hook) => Some(hook?),
+            None => None,
+        },
     })
 }

@@ -44,6 +44,19 @@ impl Reply {
         Ok(Some(reply))
     }
 
+    /// The reply in the words of a report: `550 5.1.1 unknown`, also as `smtp; 550 5.1.1 unknown` (RFC 3464).
+    pub(super) fn quoted(words: &str) -> Option<Reply> {
+        let words = words.trim_start();
+        let words = words.strip_prefix("smtp;").unwrap_or(words).trim_start();
+        let code = words.as_bytes().first_chunk().and_then(code)?;
+        let (enhanced, text) = match words.get(3..)?.strip_prefix([' ', '-']) {
+            Some(text) => enhanced(text.trim_start()),
+            None if words.len() == 3 => (None, ""),
+            None => return None,
+        };
+        Some(Reply { code, enhanced, text: text.to_owned() })
+    }
+
     pub(super) fn is_positive(&self) -> bool {
         self.code / 100 == 2
     }
@@ -147,6 +160,18 @@ mod tests {
         }
         assert_eq!(enhanced("5.7.515 a"), (Some((7, 515)), "a"));
         assert_eq!(enhanced("2.0.0"), (Some((0, 0)), ""));
+    }
+
+    #[test]
+    fn replies_are_found_in_reports() {
+        let unknown = Reply { code: 550, enhanced: Some((1, 1)), text: "unknown".into() };
+        for words in ["550 5.1.1 unknown", "smtp; 550 5.1.1 unknown", "smtp;550-5.1.1 unknown"] {
+            assert_eq!(Reply::quoted(words), Some(unknown.clone()), "{words}");
+        }
+        assert_eq!(Reply::quoted("421").map(|reply| reply.code), Some(421));
+        for words in ["", "5.1.1", "unknown", "5500 no", "x-unix; 550 no", "Bounced Address"] {
+            assert_eq!(Reply::quoted(words), None, "{words}");
+        }
     }
 
     proptest! {

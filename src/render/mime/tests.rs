@@ -22,6 +22,7 @@ fn headers(from: &Mailbox) -> Headers<'_> {
         unsubscribe: Some("https://t.shop.example/u/AbC_1-2"),
         unsubscribe_mailto: Some("leave@shop.example"),
         bulk: true,
+        service: &[],
     }
 }
 
@@ -90,6 +91,23 @@ fn a_service_message_is_no_list_mail() {
         assert!(!message.contains(absent), "{absent}");
     }
     assert!(message.ends_with("\r\n\r\nThanks\r\n"), "{message}");
+}
+
+#[test]
+fn the_services_headers_stand_as_they_are() {
+    let from = shop();
+    let service = [("X-SMTPAPI", r#"{"unique_args":{"campaignd_delivery":"12-345-0"}}"#.to_owned())];
+    let labelled = Headers { service: &service, ..headers(&from) };
+    let message = message(&content("s", "t", None), &labelled).unwrap();
+    let message = String::from_utf8(message.to_vec()).unwrap();
+    assert!(
+        message.contains("\r\nX-SMTPAPI: {\"unique_args\":{\"campaignd_delivery\":\"12-345-0\"}}\r\n"),
+        "{message}"
+    );
+    assert_safe(&message);
+    let broken = [("X-SMTPAPI", "a\r\nBcc: x@shop.example".to_owned())];
+    let broken = Headers { service: &broken, ..headers(&from) };
+    assert_eq!(super::message(&content("s", "t", None), &broken).unwrap_err().header, "X-SMTPAPI");
 }
 
 #[test]

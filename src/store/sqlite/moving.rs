@@ -34,17 +34,23 @@ impl Found {
     }
 }
 
-pub(super) const FIND: &str = "SELECT d.state, d.reason, d.updated_at, p.name, d.contact, d.occurrence,
-         substr(m.contacts, 1, 8 * b.watermark), substr(m.occurrences, 1, 8 * b.watermark)
-     FROM deliveries d LEFT JOIN providers p ON p.number = d.provider
-     LEFT JOIN batches b ON b.number = d.batch AND d.state = ?4 AND b.watermark > 0
-     LEFT JOIN batch_members m ON m.batch = b.number
-     WHERE d.campaign = ?1 AND d.contact = ?2 AND d.occurrence = ?3";
+/// The state stands in the text: SQLite prepares a statement anew whenever a parameter changes that its plan looked at,
+/// and with `d.state = ?` in the join that was each time.
+pub(super) fn find_sql() -> String {
+    format!(
+        "SELECT d.state, d.reason, d.updated_at, p.name, d.contact, d.occurrence,
+                substr(m.contacts, 1, 8 * b.watermark), substr(m.occurrences, 1, 8 * b.watermark)
+         FROM deliveries d LEFT JOIN providers p ON p.number = d.provider
+         LEFT JOIN batches b ON b.number = d.batch AND d.state = {} AND b.watermark > 0
+         LEFT JOIN batch_members m ON m.batch = b.number
+         WHERE d.campaign = ?1 AND d.contact = ?2 AND d.occurrence = ?3",
+        State::Planned.code()
+    )
+}
 
 pub(super) fn find(connection: &Connection, key: DeliveryKey) -> Result<Option<Found>> {
-    let mut statement = connection.prepare_cached(FIND)?;
-    let planned = State::Planned.code();
-    let mut rows = statement.query(params![key.campaign.0, key.contact.0, key.occurrence, planned])?;
+    let mut statement = connection.prepare_cached(&find_sql())?;
+    let mut rows = statement.query([key.campaign.0, key.contact.0, key.occurrence])?;
     rows.next()?.map(read).transpose()
 }
 

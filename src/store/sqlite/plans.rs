@@ -6,7 +6,7 @@ use super::dispatching::WAITING;
 use super::granting::member_sql;
 use super::leases::FREE;
 use super::migrate;
-use super::moving::FIND;
+use super::moving::find_sql;
 use super::receipts::OWNER;
 use super::ticking::MOVE_PLANNED;
 use super::tracking::CONTEXT;
@@ -23,7 +23,9 @@ fn plan(sql: &str) -> Vec<String> {
 
 #[test]
 fn no_statement_of_a_message_scans() {
-    for sql in [MOVE_PLANNED, FREE, WAITING, CONTEXT, FIND, OWNER, &member_sql(false), &member_sql(true)] {
+    for sql in
+        [MOVE_PLANNED, FREE, WAITING, CONTEXT, &find_sql(), OWNER, &member_sql(false), &member_sql(true)]
+    {
         let plan = plan(sql);
         assert!(plan.iter().any(|step| step.starts_with("SEARCH")), "{sql}: {plan:?}");
         assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{sql}: {plan:?}");

@@ -233,7 +233,7 @@ CREATE TABLE events (
     user_agent text,
     detail     text,                             -- the provider's words
     PRIMARY KEY (day, id)
-);
+) WITHOUT ROWID;
 CREATE INDEX events_contact ON events (contact, at);
 
 CREATE TABLE engagement (
