@@ -14,7 +14,7 @@ use super::tracking::Flushed;
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
 use crate::config::{Config, ProviderConfig, ProviderKind};
 use crate::model::Receipt;
-use crate::provider::{Hook, HookRefusal, HookRequest, mailhook, webhook, wechat};
+use crate::provider::{Hook, HookRefusal, HookRequest, aliyun, mailhook, tencent, twilio, webhook, wechat};
 use crate::track::{self, HookCall, HookError, HookReply};
 
 /// The hooks of the accounts that providers call, by the accounts' names.
@@ -24,17 +24,20 @@ use crate::track::{self, HookCall, HookError, HookReply};
 pub(super) fn hooks(config: &Config) -> Result<HashMap<String, Arc<dyn Hook>>> {
     let mut hooks = HashMap::new();
     for settings in config.providers.values() {
-        if let Some(hook) = hook(settings)? {
+        if let Some(hook) = hook(settings, &config.http.public_url)? {
             hooks.insert(settings.name.clone(), hook);
         }
     }
     Ok(hooks)
 }
 
-fn hook(settings: &ProviderConfig) -> Result<Option<Arc<dyn Hook>>> {
+fn hook(settings: &ProviderConfig, public_url: &str) -> Result<Option<Arc<dyn Hook>>> {
     match &settings.kind {
         ProviderKind::Webhook(webhook) => Ok(Some(webhook::hook(&settings.name, webhook))),
         ProviderKind::Wechat(wechat) => Ok(wechat::hook(&settings.name, wechat)),
+        ProviderKind::Aliyun(aliyun) => Ok(aliyun::hook(&settings.name, aliyun)),
+        ProviderKind::Tencent(tencent) => Ok(tencent::hook(&settings.name, tencent)),
+        ProviderKind::Twilio(twilio) => Ok(Some(twilio::hook(&settings.name, twilio, public_url))),
         ProviderKind::Smtp(smtp) => {
             let hook = smtp.hook.as_ref().map(|hook| mailhook::hook(&settings.name, &smtp.from, hook));
             hook.transpose().with_context(|| format!("providers.{}.hook", settings.name))

@@ -10,14 +10,17 @@ use crate::config::{
 };
 use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, ReturnPath};
 use crate::model::Channel;
-use crate::provider::mailhook::Label;
-use crate::provider::getui::Getui;
-use crate::provider::jpush::Jpush;
+use crate::provider::aliyun::Aliyun;
 use crate::provider::apns::Apns;
 use crate::provider::fcm::Fcm;
+use crate::provider::getui::Getui;
+use crate::provider::jpush::Jpush;
+use crate::provider::mailhook::Label;
 use crate::provider::sandbox::{self, Sandbox};
 use crate::provider::smpp::Smpp;
 use crate::provider::smtp::{self, Smtp, SmtpConfig};
+use crate::provider::tencent::Tencent;
+use crate::provider::twilio::Twilio;
 use crate::provider::webhook::Webhook;
 use crate::provider::wechat::Wechat;
 use crate::provider::{Provider, Receipts};
@@ -52,7 +55,7 @@ fn lane(
 ) -> Result<LaneConfig> {
     let accounts = config.providers.values().filter(|provider| provider.carries(channel)).map(|provider| {
         let listed = settings.providers.contains(&provider.name);
-        account(provider, receipts, mailbox)
+        account(provider, &config.http.public_url, receipts, mailbox)
             .map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
     });
     Ok(LaneConfig {
@@ -73,12 +76,14 @@ pub(super) fn account_limit(settings: &ProviderConfig) -> Limit {
     Limit { rates: settings.rate.clone(), burst: settings.burst }
 }
 
-/// A provider's account; connects to nothing. What a sandbox takes stands in `mailbox`.
+/// A provider's account; connects to nothing. Providers call us under `public_url`; what a sandbox takes stands in
+/// `mailbox`.
 ///
 /// # Errors
 /// When its settings cannot work; the message names the key.
 pub fn account(
     settings: &ProviderConfig,
+    public_url: &str,
     receipts: &Receipts,
     mailbox: Option<&Arc<sandbox::Mailbox>>,
 ) -> Result<Account> {
@@ -121,6 +126,18 @@ pub fn account(
         ProviderKind::Wechat(wechat) => {
             let provider = Wechat::new(wechat).with_context(|| format!("providers.{}", settings.name))?;
             (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Aliyun(aliyun) => {
+            let provider = Aliyun::new(aliyun).with_context(|| format!("providers.{}", settings.name))?;
+            (Arc::new(provider), Format::Content)
+        }
+        ProviderKind::Tencent(tencent) => {
+            let provider = Tencent::new(&settings.name, tencent, receipts.clone());
+            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
+        }
+        ProviderKind::Twilio(twilio) => {
+            let provider = Twilio::new(&settings.name, twilio, public_url, receipts.clone());
+            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
         }
     };
     Ok(Account {

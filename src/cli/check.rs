@@ -49,7 +49,7 @@ pub(super) fn examine(path: &Path) -> Checked {
             checked.warnings = config.warnings();
             let (receipts, _) = Receipts::new(1);
             for (name, provider) in &config.providers {
-                if let Err(error) = app::account(provider, &receipts, None) {
+                if let Err(error) = app::account(provider, &config.http.public_url, &receipts, None) {
                     checked.problems.push(format!("{}: providers.{name}: {error:#}", path.display()));
                 }
             }

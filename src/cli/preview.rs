@@ -66,6 +66,12 @@ fn text(content: &Content) -> String {
                 field("aliyun sign name", Some(&aliyun.sign_name));
                 aliyun.params.iter().for_each(|(name, value)| field(&format!("aliyun {name}"), Some(value)));
             }
+            if let Some(tencent) = &sms.tencent {
+                field("tencent template", Some(&tencent.template_id));
+                field("tencent sign name", Some(&tencent.sign_name));
+                let params = (1..).zip(&tencent.params);
+                params.for_each(|(place, value)| field(&format!("tencent {place}"), Some(value)));
+            }
             lines.extend(sms.text.clone());
         }
         Content::Wechat(wechat) => {

@@ -59,7 +59,8 @@ pub(super) async fn send_test(config: &Path, arguments: &Arguments, out: Output)
     session.check().await?;
     // Nobody waits for what the provider says later.
     let (receipts, _) = Receipts::new(1);
-    let account = app::account(provider, &receipts, None).map_err(Failure::usage)?;
+    let account =
+        app::account(provider, &session.config.http.public_url, &receipts, None).map_err(Failure::usage)?;
     let mut rendered = arguments.subject.render(&session, &template, channel, true).await?;
     if let Content::Email(email) = &mut rendered.content {
         email.subject.insert_str(0, MARK);

@@ -129,6 +129,16 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     Err("must be a URL with http or https and a host, as `https://example.com/messages`".to_owned())
 }
 
+/// A secret that stands in the path of a URL: 16 to 128 letters, digits, `-`, `.`, `_` and `~`.
+pub(super) fn path_secret(text: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    if (16..=128).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(());
+    }
+    Err("must be 16 to 128 letters, digits, `-`, `.`, `_` or `~`, as `openssl rand -hex 16` makes them"
+        .to_owned())
+}
+
 /// A level for all, or a list by module: `info`, `info,campaignd::provider=debug`.
 pub(super) fn log_level(text: &str) -> Result<String, String> {
     let directive = |directive: &str| {

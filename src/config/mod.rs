@@ -23,7 +23,10 @@ pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
-    ApnsSettings, CallbackKey, Cid, DkimKey, FcmPriority, FcmSettings, FcmTarget, GetuiSettings, HttpVersion, JpushSettings, MailHookSettings, ProviderConfig, ProviderKind, SandboxSettings, ServiceAccount, SesHookSettings, SigningKey, SmppSettings, SmtpSettings, Tls, WebhookSettings, WechatMessage, WechatSettings,
+    AliyunSettings, ApnsSettings, CallbackKey, Cid, DkimKey, FcmPriority, FcmSettings, FcmTarget,
+    GetuiSettings, HttpVersion, JpushSettings, MailHookSettings, ProviderConfig, ProviderKind,
+    SandboxSettings, Sender, ServiceAccount, SesHookSettings, SigningKey, SmppSettings, SmtpSettings,
+    TencentSettings, Tls, TwilioSettings, WebhookSettings, WechatMessage, WechatSettings,
 };
 pub use secret::Secret;
 pub use service::{Amqp, Log, LogFormat, Store, StoreKind};

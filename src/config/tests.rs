@@ -97,7 +97,7 @@ tls = "start-tls"
 username = "news"
 from = "Shop"
 [providers.texts]
-kind = "aliyun"
+kind = "pigeon"
 "#,
     );
     assert_eq!(
@@ -119,7 +119,7 @@ config.toml:22: providers.relay.channel: kind `smtp` carries email, not sms
 config.toml:23: providers.relay.host: must be a host name or an IP address, without scheme and port
 config.toml:24: providers.relay.tls: `start-tls` is none of none, starttls, implicit; did you mean `starttls`?
 config.toml:26: providers.relay.from: not a valid email address: it has no @
-config.toml:28: providers.texts.kind: provider kind `aliyun` comes in a later version; this one has: smtp, sandbox, webhook, smpp"
+config.toml:28: providers.texts.kind: unknown provider kind `pigeon`"
     );
 }
 
@@ -130,7 +130,7 @@ fn what_is_missing_or_misplaced_is_named() {
         "config.toml: store.url: missing; where the ledger lives, as `sqlite:data/campaignd.db` or `postgres://user:password@host/database`
 config.toml:1: stor: unknown key; did you mean `store`?
 config.toml:3: providers.a.kind: unknown provider kind `stmp`; did you mean `smtp`?
-config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook, smpp"
+config.toml:4: providers.b.kind: missing; this version has: smtp, sandbox, webhook, smpp, jpush, getui, fcm, apns, wechat, aliyun, tencent, twilio"
     );
     assert_eq!(
         problems("store = \"postgres://u@h/d\"\n"),
@@ -298,6 +298,45 @@ config.toml:6: providers.bridge.batch: must be a whole number from 1 to 1000"
 }
 
 #[test]
+fn providers_of_text_messages_need_little_and_hide_their_secrets() {
+    let config = parse(&format!(
+        "{LEAST}[providers.ali]\nkind = \"aliyun\"\naccess_key_id = \"id\"\naccess_key_secret = \"hunter2\"\n\
+         [providers.qq]\nkind = \"tencent\"\nsecret_id = \"id\"\nsecret_key = \"hunter2\"\nsdk_app_id = \"1400\"\n\
+         hook_secret = \"hunter2-hunter2-\"\n\
+         [providers.tw]\nkind = \"twilio\"\naccount_sid = \"AC1\"\nauth_token = \"hunter2\"\nfrom = \"+15557122661\"\n"
+    ));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let kind = |name: &str| &config.providers[name].kind;
+    let ProviderKind::Aliyun(aliyun) = kind("ali") else { panic!() };
+    assert_eq!((&*aliyun.base_url, aliyun.single), ("https://dysmsapi.aliyuncs.com", true));
+    assert!(aliyun.hook_secret.is_none());
+    let ProviderKind::Tencent(tencent) = kind("qq") else { panic!() };
+    assert_eq!((&*tencent.base_url, &*tencent.region), ("https://sms.tencentcloudapi.com", "ap-guangzhou"));
+    assert!(tencent.hook_secret.is_some());
+    let ProviderKind::Twilio(twilio) = kind("tw") else { panic!() };
+    assert_eq!(twilio.sender, Sender::From("+15557122661".to_owned()));
+    assert_eq!((&*twilio.base_url, twilio.timeout.as_secs()), ("https://api.twilio.com", 15));
+    for provider in config.providers.values() {
+        assert_eq!(provider.channel, Some(Channel::Sms));
+        assert!(!provider.kind.takes_idempotency_key());
+    }
+    let clear = "[providers.tw]\nkind = \"twilio\"\naccount_sid = \"A\"\nauth_token = \"x\"\nfrom = \"A\"\nbase_url = \"http://proxy.example\"\n";
+    let warnings = parse(&format!("{LEAST}{clear}")).warnings();
+    assert!(warnings.iter().any(|warning| warning.starts_with("providers.tw.base_url: not https")));
+    assert_eq!(
+        problems(&format!(
+            "{LEAST}[providers.ali]\nkind = \"aliyun\"\naccess_key_id = \"id\"\nhook_secret = \"short\"\n\
+             [providers.tw]\nkind = \"twilio\"\naccount_sid = \"AC/1\"\nauth_token = \"x\"\nfrom = \"A\"\n\
+             messaging_service_sid = \"MG1\"\n"
+        )),
+        "config.toml:3: providers.ali.access_key_secret: missing; the AccessKey's secret
+config.toml:6: providers.ali.hook_secret: must be 16 to 128 letters, digits, `-`, `.`, `_` or `~`, as `openssl rand -hex 16` makes them
+config.toml:9: providers.tw.account_sid: must be a SID, as Twilio's console shows it: letters and digits alone
+config.toml:12: providers.tw.messaging_service_sid: stands beside `from`; keep one of the two"
+    );
+}
+
+#[test]
 fn the_service_behind_a_relay_is_named_with_what_it_is_believed_by() {
     let hooked = |hook: &str| format!("{LEAST}{RELAY}[providers.relay.hook]\n{hook}");
     let hook = |text: &str| smtp(&parse(&hooked(text))).hook.clone().unwrap();
@@ -360,6 +399,7 @@ config.toml:6: providers.smsc.window: must be a whole number from 1 to 1000
 config.toml:7: providers.smsc.binds: must be a whole number from 1 to 64
 config.toml:8: providers.smsc.from_ton: must be a whole number from 0 to 255
 config.toml:9: providers.smsc.from: has at most 11 ASCII characters"
+    );
 }
 
 #[test]

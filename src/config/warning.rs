@@ -85,7 +85,14 @@ fn posts_in_the_clear(provider: &ProviderConfig) -> Option<&'static str> {
     let (key, url) = match &provider.kind {
         ProviderKind::Webhook(webhook) => ("url", &webhook.url),
         ProviderKind::Wechat(wechat) => ("base_url", &wechat.base_url),
-        ProviderKind::Smtp(_) | ProviderKind::Sandbox(_) => return None,
+        ProviderKind::Aliyun(aliyun) => ("base_url", &aliyun.base_url),
+        ProviderKind::Tencent(tencent) => ("base_url", &tencent.base_url),
+        ProviderKind::Twilio(twilio) => ("base_url", &twilio.base_url),
+        ProviderKind::Jpush(jpush) => ("base_url", &jpush.base_url),
+        ProviderKind::Getui(getui) => ("base_url", &getui.base_url),
+        ProviderKind::Fcm(fcm) => ("base_url", &fcm.base_url),
+        ProviderKind::Apns(apns) => ("base_url", &apns.base_url),
+        ProviderKind::Smtp(_) | ProviderKind::Smpp(_) | ProviderKind::Sandbox(_) => return None,
     };
     let url = url.parse::<Uri>().ok()?;
     (url.scheme_str() == Some("http") && !url.host().is_some_and(is_local)).then_some(key)

@@ -80,7 +80,14 @@ fn content(content: &Content) -> Value {
                     "params": template.params,
                 })
             });
-            json!({"text": sms.text, "aliyun": aliyun})
+            let tencent = sms.tencent.as_ref().map(|template| {
+                json!({
+                    "sign_name": template.sign_name,
+                    "template_id": template.template_id,
+                    "params": template.params,
+                })
+            });
+            json!({"text": sms.text, "aliyun": aliyun, "tencent": tencent})
         }
         Content::Wechat(card) => {
             let data: Map<String, Value> = card

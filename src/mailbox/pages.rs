@@ -138,11 +138,11 @@ fn label(channel: Channel) -> &'static str {
 fn gist(content: &Content) -> String {
     match content {
         Content::Email(email) => email.subject.clone(),
-        Content::Sms(sms) => match (&sms.text, &sms.aliyun) {
-            (Some(text), _) => text.clone(),
-            (None, Some(template)) => template.template_code.clone(),
-            (None, None) => String::new(),
-        },
+        Content::Sms(sms) => {
+            let aliyun = sms.aliyun.as_ref().map(|template| &template.template_code);
+            let tencent = sms.tencent.as_ref().map(|template| &template.template_id);
+            sms.text.as_ref().or(aliyun).or(tencent).cloned().unwrap_or_default()
+        }
         Content::Wechat(card) => {
             let values: Vec<&str> = card.data.values().map(|field| field.value.as_str()).collect();
             values.join(" · ")

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::router;
-use crate::model::content::{EmailContent, PushContent, SmsContent, SmsTemplate, WechatContent, WechatValue};
+use crate::model::content::{
+    EmailContent, PushContent, SmsContent, SmsTemplate, TencentTemplate, WechatContent, WechatValue,
+};
 use crate::model::receipt::News;
 use crate::model::{CampaignNo, Channel, ContactNo, Content, DeliveryKey};
 use crate::provider::sandbox::{Later, Letter, Mailbox};
@@ -90,7 +92,7 @@ fn email() -> Letter {
 }
 
 fn sms(to: &str) -> Letter {
-    letter(to, Content::Sms(SmsContent { text: Some("【Shop】Hello".into()), aliyun: None }))
+    letter(to, Content::Sms(SmsContent { text: Some("【Shop】Hello".into()), ..SmsContent::default() }))
 }
 
 /// One of each channel, whose every text is a script.
@@ -111,6 +113,7 @@ fn hostile() -> Vec<Letter> {
                 template_code: text(),
                 params: [(text(), text())].into(),
             }),
+            tencent: Some(TencentTemplate { sign_name: text(), template_id: text(), params: vec![text()] }),
         }),
         Content::Wechat(WechatContent {
             template_id: text(),

@@ -53,6 +53,8 @@ pub struct SmsContent {
     pub text: Option<String>,
     /// Sign name, template code and parameters for Aliyun.
     pub aliyun: Option<SmsTemplate>,
+    /// Sign name, template id and parameters for Tencent Cloud.
+    pub tencent: Option<TencentTemplate>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -60,6 +62,14 @@ pub struct SmsTemplate {
     pub sign_name: String,
     pub template_code: String,
     pub params: BTreeMap<String, String>,
+}
+
+/// Tencent Cloud knows parameters by their places alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TencentTemplate {
+    pub sign_name: String,
+    pub template_id: String,
+    pub params: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

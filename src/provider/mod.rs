@@ -2,27 +2,31 @@
 //!
 //! A provider knows its protocol, its error table and nothing else: no store, no limits, no templates.
 
+pub mod aliyun;
 pub mod apns;
 #[cfg(test)]
 mod certificate;
 pub mod credential;
 mod detail;
+pub mod fcm;
 pub mod getui;
 mod hook;
 pub mod http;
-pub mod mailhook;
-mod opt_out;
-pub mod jpush;
-mod keyed;
-pub mod fcm;
 pub mod http2;
+pub mod jpush;
 mod jwt;
+mod keyed;
+pub mod mailhook;
 mod permit;
 mod push;
 pub mod sandbox;
+mod secret_path;
 pub mod smpp;
+mod sms;
 pub mod smtp;
+pub mod tencent;
 mod trust;
+pub mod twilio;
 pub mod webhook;
 pub mod wechat;
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::problem::{Complaint, line_of};
 use crate::model::Channel;
@@ -21,7 +21,8 @@ pub(super) struct Entry {
     pub(super) line: usize,
 }
 
-/// A section's values by their path below the channel, as `["aliyun", "params", "name"]`.
+/// A section's values by their path below the channel, as `["aliyun", "params", "name"]`. A list stands at its own path
+/// with an empty text, and each of its items below it by its place.
 pub(super) type Section = BTreeMap<Vec<String>, Entry>;
 
 /// A channel's section, and what languages override.
@@ -34,13 +35,22 @@ pub(super) struct Sections {
 
 pub(super) type Manifest = BTreeMap<Channel, Sections>;
 
+/// The one key that holds a list of texts: a language overrides it as a whole.
+pub(super) const TENCENT_PARAMS: &[&str] = &["tencent", "params"];
+
 /// What may stand in a channel's section; `*` is any name.
 fn keys(channel: Channel) -> &'static [&'static [&'static str]] {
     match channel {
         Channel::Email => &[&["subject"], &["from"], &["reply_to"], &["html"], &["text"]],
-        Channel::Sms => {
-            &[&["text"], &["aliyun", "sign_name"], &["aliyun", "template_code"], &["aliyun", "params", "*"]]
-        }
+        Channel::Sms => &[
+            &["text"],
+            &["aliyun", "sign_name"],
+            &["aliyun", "template_code"],
+            &["aliyun", "params", "*"],
+            &["tencent", "sign_name"],
+            &["tencent", "template_id"],
+            TENCENT_PARAMS,
+        ],
         Channel::Wechat => &[&["template_id"], &["url"], &["data", "*", "value"], &["data", "*", "color"]],
         Channel::Push => &[&["title"], &["body"], &["url"]],
     }
@@ -84,6 +94,9 @@ pub(super) fn merged(sections: &Sections, language: Option<&str>) -> Section {
         sections.languages.iter().filter(|(tag, _)| is_ancestor(tag, language)).collect();
     ancestors.sort_by_key(|(tag, _)| tag.len());
     for (_, (_, overrides)) in ancestors {
+        if overrides.keys().any(|path| path == TENCENT_PARAMS) {
+            section.retain(|path, _| !path.iter().take(2).eq(TENCENT_PARAMS));
+        }
         section.extend(overrides.clone());
     }
     section
@@ -177,6 +190,10 @@ impl Reader<'_> {
                     let message = unknown(key.get_ref(), known, "a key of this section");
                     self.complain(at, message);
                 }
+                DeValue::Array(items) if path == TENCENT_PARAMS => self.list(path, at, items, section),
+                _ if path == TENCENT_PARAMS => {
+                    self.complain(at, format!("`{}` is a list, as [\"...\"]", path.join(".")))
+                }
                 DeValue::String(text) if is_leaf => {
                     let line = line_of(self.source, at);
                     section.insert(path.clone(), Entry { text: text.clone().into_owned(), line });
@@ -188,6 +205,22 @@ impl Reader<'_> {
                 _ => self.complain(at, format!("`{}` is a table, as {{name = \"...\"}}", path.join("."))),
             }
             path.pop();
+        }
+    }
+
+    fn list(&mut self, path: &[String], at: usize, items: &DeArray<'_>, section: &mut Section) {
+        let line = line_of(self.source, at);
+        section.insert(path.to_vec(), Entry { text: String::new(), line });
+        for (place, item) in items.iter().enumerate() {
+            let at = item.span().start;
+            match item.get_ref().as_str() {
+                Some(text) => {
+                    let path = [path, &[format!("{place:04}")]].concat();
+                    let line = line_of(self.source, at);
+                    section.insert(path, Entry { text: text.to_owned(), line });
+                }
+                None => self.complain(at, format!("every item of `{}` is a text: quote it", path.join("."))),
+            }
         }
     }
 }
@@ -225,6 +258,30 @@ mod tests {
         assert_eq!(text(&merged(email, None), "subject"), "Hi");
         let sms = merged(&manifest[&Channel::Sms], Some("de-AT"));
         assert_eq!((text(&sms, "aliyun.params.n"), text(&sms, "aliyun.params.m")), ("x".into(), "1".into()));
+    }
+
+    #[test]
+    fn a_language_overrides_a_list_as_a_whole() {
+        let manifest = parse(
+            "[sms.tencent]\nsign_name = \"S\"\ntemplate_id = \"1\"\nparams = [\"a\", \"b\",\n\"c\"]\n\
+             [zh.sms.tencent]\nparams = [\"x\"]\n[de.sms.tencent]\nparams = []\n[fr.sms.tencent]\ntemplate_id = \"2\"\n",
+        )
+        .unwrap();
+        let params = |language| {
+            let section = merged(&manifest[&Channel::Sms], Some(language));
+            let items = section.iter().filter(|(path, _)| path.len() == 3);
+            items.map(|(_, entry)| (entry.text.clone(), entry.line)).collect::<Vec<_>>()
+        };
+        let all = [("a".to_owned(), 4), ("b".to_owned(), 4), ("c".to_owned(), 5)];
+        assert_eq!((params("en"), params("fr")), (all.to_vec(), all.to_vec()));
+        assert_eq!((params("zh"), params("de")), (vec![("x".to_owned(), 7)], Vec::new()));
+        let complaints =
+            parse("[sms.tencent]\nparams = {a = \"b\"}\n[zh.sms.tencent]\nparams = [1]\n").unwrap_err();
+        assert!(complaints[0].message.contains("is a list"), "{complaints:?}");
+        assert!(
+            complaints[1].message.contains("is a text") && complaints[1].line == Some(4),
+            "{complaints:?}"
+        );
     }
 
     #[test]

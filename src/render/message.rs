@@ -6,14 +6,14 @@ use std::sync::Arc;
 use handlebars::Context;
 
 use super::link::Links;
-use super::manifest::{Entry, MANIFEST, Section};
+use super::manifest::{Entry, MANIFEST, Section, TENCENT_PARAMS};
 use super::part::{Engine, Kind, Lines, Part, RenderError, Shared};
 use super::problem::{Complaint, Problem};
 use super::template::TemplateSource;
 use super::writer::Tracking;
 use crate::model::Channel;
 use crate::model::content::{
-    Content, EmailContent, PushContent, SmsContent, SmsTemplate, WechatContent, WechatValue,
+    Content, EmailContent, PushContent, SmsContent, SmsTemplate, TencentTemplate, WechatContent, WechatValue,
 };
 
 type Text = Arc<Part>;
@@ -22,7 +22,7 @@ type Text = Arc<Part>;
 #[derive(Debug)]
 pub(super) enum Message {
     Email { subject: Text, from: Option<Text>, reply_to: Option<Text>, html: Option<Text>, text: Text },
-    Sms { text: Option<Text>, aliyun: Option<Aliyun> },
+    Sms { text: Option<Text>, aliyun: Option<Aliyun>, tencent: Option<Tencent> },
     Wechat { template_id: Text, url: Option<Text>, data: BTreeMap<String, (Text, Option<Text>)> },
     Push { title: Text, body: Text, url: Option<Text> },
 }
@@ -32,6 +32,13 @@ pub(super) struct Aliyun {
     sign_name: Text,
     template_code: Text,
     params: BTreeMap<String, Text>,
+}
+
+#[derive(Debug)]
+pub(super) struct Tencent {
+    sign_name: Text,
+    template_id: Text,
+    params: Vec<Text>,
 }
 
 /// Compiles the messages of one channel; languages share the texts that they do not override.
@@ -87,7 +94,8 @@ impl<'s> Compiler<'s> {
 
     fn sms(&mut self, line: usize, section: &Section) -> Option<Message> {
         let text = self.inline(section, &["text"], Kind::Text);
-        let aliyun = if section.keys().any(|path| path.first().is_some_and(|key| key == "aliyun")) {
+        let has = |name| section.keys().any(|path| path.first().is_some_and(|key| key == name));
+        let aliyun = if has("aliyun") {
             let sign_name = self.required(section, &["aliyun", "sign_name"], line);
             let template_code = self.required(section, &["aliyun", "template_code"], line);
             let params = self.named(section, &["aliyun", "params"], None);
@@ -95,10 +103,18 @@ impl<'s> Compiler<'s> {
         } else {
             None
         };
-        if text.is_none() && aliyun.is_none() {
-            self.problem(MANIFEST, Some(line), "[sms] needs `text` or `aliyun`".into());
+        let tencent = if has("tencent") {
+            let sign_name = self.required(section, &["tencent", "sign_name"], line);
+            let template_id = self.required(section, &["tencent", "template_id"], line);
+            let params = self.named(section, TENCENT_PARAMS, None).into_values().collect();
+            Some(Tencent { sign_name: sign_name?, template_id: template_id?, params })
+        } else {
+            None
+        };
+        if text.is_none() && aliyun.is_none() && tencent.is_none() {
+            self.problem(MANIFEST, Some(line), "[sms] needs `text`, `aliyun` or `tencent`".into());
         }
-        Some(Message::Sms { text, aliyun })
+        Some(Message::Sms { text, aliyun, tencent })
     }
 
     fn wechat_data(
@@ -270,9 +286,10 @@ impl Message {
                 html: html.as_deref().map(|part| with.text(part)).transpose()?,
                 text: with.text(text)?,
             }),
-            Message::Sms { text, aliyun } => Content::Sms(SmsContent {
+            Message::Sms { text, aliyun, tencent } => Content::Sms(SmsContent {
                 text: text.as_deref().map(|part| with.text(part)).transpose()?,
                 aliyun: aliyun.as_ref().map(|aliyun| aliyun.render(with)).transpose()?,
+                tencent: tencent.as_ref().map(|tencent| tencent.render(with)).transpose()?,
             }),
             Message::Wechat { template_id, url, data } => Content::Wechat(WechatContent {
                 template_id: line(template_id)?,
@@ -304,6 +321,16 @@ impl Aliyun {
                 .iter()
                 .map(|(name, value)| Ok((name.clone(), with.text(value)?)))
                 .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Tencent {
+    fn render(&self, with: &Rendering<'_>) -> Result<TencentTemplate, RenderError> {
+        Ok(TencentTemplate {
+            sign_name: with.line(&self.sign_name)?,
+            template_id: with.line(&self.template_id)?,
+            params: self.params.iter().map(|value| with.text(value)).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -50,6 +50,7 @@ fn signed(keys: &Keys, content: EmailContent) -> Vec<u8> {
         return_path: ReturnPath::From,
         list_id: Some("news.shop.example".to_owned()),
         unsubscribe_mailto: None,
+        label: None,
         dkim: keys.signers.clone(),
     };
     let labels = Labels {

@@ -21,4 +21,6 @@ mod pages;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+mod signatures;
+#[cfg(test)]
 mod store;

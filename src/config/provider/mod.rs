@@ -1,14 +1,17 @@
 //! `[providers.NAME]`: the accounts that carry messages, and the settings of each kind, one file a kind.
 
-mod mailhook;
-mod getui;
-mod jpush;
+mod aliyun;
 mod apns;
 mod fcm;
+mod getui;
+mod jpush;
+mod mailhook;
 mod push;
 mod sandbox;
 mod smpp;
 mod smtp;
+mod tencent;
+mod twilio;
 mod webhook;
 mod wechat;
 
@@ -21,19 +24,19 @@ use super::problem::did_you_mean;
 use super::reader::Table;
 use crate::model::{Channel, Rates};
 
-pub use mailhook::{MailHookSettings, SesHookSettings};
-pub use getui::GetuiSettings;
-pub use jpush::{Cid, JpushSettings};
+pub use aliyun::AliyunSettings;
 pub use apns::ApnsSettings;
 pub use fcm::{FcmPriority, FcmSettings, FcmTarget, HttpVersion, ServiceAccount};
+pub use getui::GetuiSettings;
+pub use jpush::{Cid, JpushSettings};
+pub use mailhook::{MailHookSettings, SesHookSettings};
 pub use sandbox::SandboxSettings;
 pub use smpp::SmppSettings;
 pub use smtp::{DkimKey, SmtpSettings, Tls};
+pub use tencent::TencentSettings;
+pub use twilio::{Sender, TwilioSettings};
 pub use webhook::{SigningKey, WebhookSettings};
 pub use wechat::{CallbackKey, WechatMessage, WechatSettings};
-
-/// Kinds that are planned and not built.
-const LATER: &[&str] = &["aliyun", "tencent", "twilio", "wechat", "fcm", "apns"];
 
 /// What `kind` may be, and the channels that each carries.
 const KINDS: &[(&str, &[Channel])] = &[
@@ -46,6 +49,9 @@ const KINDS: &[(&str, &[Channel])] = &[
     ("fcm", &[Channel::Push]),
     ("apns", &[Channel::Push]),
     ("wechat", &[Channel::Wechat]),
+    ("aliyun", &[Channel::Sms]),
+    ("tencent", &[Channel::Sms]),
+    ("twilio", &[Channel::Sms]),
 ];
 
 /// One account at one provider.
@@ -82,13 +88,20 @@ pub enum ProviderKind {
     Fcm(Box<FcmSettings>),
     Apns(Box<ApnsSettings>),
     Wechat(Box<WechatSettings>),
+    Aliyun(Box<AliyunSettings>),
+    Tencent(Box<TencentSettings>),
+    Twilio(Box<TwilioSettings>),
 }
 
 impl ProviderKind {
     /// Whether sending again with the same key is safe from doubles.
     pub fn takes_idempotency_key(&self) -> bool {
         match self {
-            ProviderKind::Smtp(_) | ProviderKind::Smpp(_) => false,
+            ProviderKind::Smtp(_)
+            | ProviderKind::Smpp(_)
+            | ProviderKind::Aliyun(_)
+            | ProviderKind::Tencent(_)
+            | ProviderKind::Twilio(_) => false,
             // Push has a key by which a repeat replaces what is shown, and alerts once more.
             ProviderKind::Fcm(_) | ProviderKind::Apns(_) => false,
             ProviderKind::Sandbox(_) | ProviderKind::Getui(_) => true,
@@ -121,12 +134,9 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
     let (kind, channels) =
         table.text("kind", |kind| match KINDS.iter().find(|(known, _)| *known == kind) {
             Some(known) => Ok(*known),
-            None if LATER.contains(&kind) => {
-                Err(format!("provider kind `{kind}` comes in a later version; this one has: {built}"))
-            }
             None => {
                 let kinds = KINDS.iter().map(|(known, _)| *known);
-                let near = did_you_mean(kind, LATER.iter().copied().chain(kinds));
+                let near = did_you_mean(kind, kinds);
                 Err(format!("unknown provider kind `{kind}`{near}"))
             }
         })?;
@@ -149,6 +159,9 @@ fn provider(name: &str, mut table: Table<'_>) -> Option<ProviderConfig> {
         "fcm" => fcm::fcm(&mut table).map(|fcm| ProviderKind::Fcm(Box::new(fcm))),
         "apns" => apns::apns(&mut table).map(|apns| ProviderKind::Apns(Box::new(apns))),
         "wechat" => wechat::wechat(&mut table).map(|wechat| ProviderKind::Wechat(Box::new(wechat))),
+        "aliyun" => aliyun::aliyun(&mut table).map(|aliyun| ProviderKind::Aliyun(Box::new(aliyun))),
+        "tencent" => tencent::tencent(&mut table).map(|tencent| ProviderKind::Tencent(Box::new(tencent))),
+        "twilio" => twilio::twilio(&mut table).map(|twilio| ProviderKind::Twilio(Box::new(twilio))),
         _ => Some(ProviderKind::Sandbox(sandbox::sandbox(&mut table))),
     };
     table.finish();

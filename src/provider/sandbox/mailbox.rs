@@ -178,7 +178,8 @@ fn size(letter: &Letter) -> usize {
     let content = match &letter.content {
         Content::Email(email) => email.subject.len() + email.text.len() + of(&email.html),
         Content::Sms(sms) => {
-            of(&sms.text) + sms.aliyun.iter().flat_map(|it| &it.params).map(pair).sum::<usize>()
+            let tencent = sms.tencent.iter().flat_map(|it| &it.params).map(String::len).sum::<usize>();
+            of(&sms.text) + sms.aliyun.iter().flat_map(|it| &it.params).map(pair).sum::<usize>() + tencent
         }
         Content::Wechat(card) => {
             let values = card.data.iter().map(|(name, value)| pair((name, &value.value)));
@@ -217,7 +218,7 @@ mod tests {
     }
 
     fn sms(to: &str) -> Letter {
-        letter(to, Content::Sms(SmsContent { text: Some("hello".into()), aliyun: None }))
+        letter(to, Content::Sms(SmsContent { text: Some("hello".into()), ..SmsContent::default() }))
     }
 
     fn push(body: &str) -> Letter {

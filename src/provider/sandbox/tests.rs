@@ -69,7 +69,7 @@ impl Bed {
 }
 
 fn sms(contact: i64, attempt: u16) -> Message {
-    let content = SmsContent { text: Some(format!("Hello {contact}")), aliyun: None };
+    let content = SmsContent { text: Some(format!("Hello {contact}")), ..SmsContent::default() };
     Message {
         delivery: DeliveryKey { campaign: CampaignNo(1), contact: ContactNo(contact), occurrence: 0 },
         attempt,

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::pdu::{Deliver, Kind};
 use super::text::{decoded, without_header};
+use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, Bounce, News};
 use crate::model::{Channel, Reason, Receipt, address};
 use crate::provider::detail::masked;
-use crate::provider::opt_out::opts_out;
 
 /// How the ids in receipts are written, in comparison with those in answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -51,7 +51,10 @@ fn message(number: i64, text: &str) -> Message {
         purpose: Purpose::Marketing,
         to: format!("+8613800{number:06}"),
         unsubscribe: None,
-        body: Body::Content(Content::Sms(SmsContent { text: Some(text.to_owned()), aliyun: None })),
+        body: Body::Content(Content::Sms(SmsContent {
+            text: Some(text.to_owned()),
+            ..SmsContent::default()
+        })),
         permit: Permit::default(),
     }
 }

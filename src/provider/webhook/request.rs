@@ -87,7 +87,7 @@ mod tests {
         let push = PushContent { title: "Hi".to_owned(), body: "there".to_owned(), url: None };
         let mut second = message(2, "token", Content::Push(push));
         second.unsubscribe = None;
-        let sms = SmsContent { text: Some("Sale".to_owned()), aliyun: None };
+        let sms = SmsContent { text: Some("Sale".to_owned()), ..SmsContent::default() };
         let messages = [message(1, "+8613800138000", Content::Sms(sms)), second];
         let now = "2026-04-01T01:00:00Z".parse().unwrap();
         let body: Value = serde_json::from_slice(&body(&messages, now).unwrap()).unwrap();
@@ -96,7 +96,7 @@ mod tests {
             json!({"type": "messages", "timestamp": "2026-04-01T01:00:00Z", "data": {"messages": [
                 {"id": "12-1-0", "attempt": 1, "channel": "sms", "campaign": "spring", "purpose": "marketing",
                  "to": "+8613800138000", "unsubscribe_url": "https://shop.example/u/1",
-                 "content": {"channel": "sms", "text": "Sale", "aliyun": null}},
+                 "content": {"channel": "sms", "text": "Sale", "aliyun": null, "tencent": null}},
                 {"id": "12-2-0", "attempt": 1, "channel": "push", "campaign": "spring", "purpose": "marketing",
                  "to": "token", "unsubscribe_url": null,
                  "content": {"channel": "push", "title": "Hi", "body": "there", "url": null}},

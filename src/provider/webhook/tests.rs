@@ -45,7 +45,7 @@ pub(super) fn message(number: i64, to: &str, content: Content) -> Message {
 }
 
 fn messages(count: i64) -> Vec<Message> {
-    let sms = |number| SmsContent { text: Some(format!("Sale {number}")), aliyun: None };
+    let sms = |number| SmsContent { text: Some(format!("Sale {number}")), ..SmsContent::default() };
     (1..=count)
         .map(|number| message(number, &format!("+8613800{number:06}"), Content::Sms(sms(number))))
         .collect()

@@ -30,6 +30,7 @@ fn every_channel_renders_what_it_needs() {
     let toml = r##"
         [sms]
         aliyun = {sign_name = "Shop", template_code = "SMS_1", params = {name = "{{name}}"}}
+        tencent = {sign_name = "Shop", template_id = "11", params = ["{{name}}", "1", "2", "3", "4", "5", "6", "7", "8", "9", "x"]}
         [wechat]
         template_id = "T"
         url = "https://shop.example/spring"
@@ -41,6 +42,9 @@ fn every_channel_renders_what_it_needs() {
     let Content::Sms(sms) = setting.render(&template, Channel::Sms).unwrap() else { panic!() };
     assert_eq!(sms.text, None);
     assert_eq!(sms.aliyun.unwrap().params["name"], "<小明>");
+    let tencent = sms.tencent.unwrap();
+    assert_eq!((&*tencent.sign_name, &*tencent.template_id), ("Shop", "11"));
+    assert_eq!(tencent.params.join(" "), "<小明> 1 2 3 4 5 6 7 8 9 x");
     let Content::Wechat(wechat) = setting.render(&template, Channel::Wechat).unwrap() else { panic!() };
     assert_eq!(wechat.data["first"].value, "<小明>");
     assert_eq!(wechat.data["keyword1"].color.as_deref(), Some("#173177"));

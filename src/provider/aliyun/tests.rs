@@ -1,0 +1,189 @@
+//! The provider against its simulator, which verifies every signature by itself, over real sockets.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use campaignd_loadtest::aliyun::{Aliyun as Simulator, Options, one_time_codes};
+use campaignd_loadtest::callback::Plan;
+use campaignd_loadtest::clock::Clock;
+use campaignd_loadtest::script::{Rule, Then};
+use jiff::Timestamp;
+
+use super::{Aliyun, hook};
+use crate::config::{AliyunSettings, Secret};
+use crate::model::receipt::{About, News};
+use crate::model::{Channel, Outcome, Reason};
+use crate::provider::sms::sample::{
+    ACCEPTED, ACCOUNT_REFUSED, HookServer, LOST, NO_ANSWER, RETURNED, messages, sms, verdicts,
+};
+use crate::provider::{Provider as _, Session};
+
+const SECRET: &str = "0123456789abcdef";
+
+async fn simulator(rules: impl Into<Vec<Rule>>) -> Simulator {
+    start(Options { rules: rules.into(), ..Options::default() }).await
+}
+
+async fn start(options: Options) -> Simulator {
+    Simulator::start("127.0.0.1:0", options).await.unwrap()
+}
+
+fn settings(simulator: &Simulator, single: bool) -> AliyunSettings {
+    AliyunSettings {
+        access_key_id: "testAccessKeyId".to_owned(),
+        access_key_secret: Secret::new("testAccessKeySecret"),
+        base_url: format!("http://{}", simulator.addr()),
+        ca_file: None,
+        timeout: Duration::from_secs(60),
+        single,
+        hook_secret: Some(Secret::new(SECRET)),
+    }
+}
+
+fn session(simulator: &Simulator, single: bool) -> Box<dyn Session> {
+    Aliyun::new(&settings(simulator, single)).unwrap().session()
+}
+
+#[tokio::test]
+async fn one_a_call_has_receipts_by_our_key() {
+    let options = Options {
+        receipts: Plan { early: 0.5, repeated: 0.5, per_call: 2, ..Plan::default() },
+        rules: vec![Rule::to("13800000002").receipt("MK:0001")],
+        ..Options::default()
+    };
+    let (simulator, hooks) = (start(options).await, HookServer::start().await);
+    let settings = settings(&simulator, true);
+    hooks.serve(hook("ali", &settings).unwrap());
+    simulator.callbacks().aim(format!("{}/hooks/ali/{SECRET}", hooks.public_url()));
+    let provider = Aliyun::new(&settings).unwrap();
+    assert!(!provider.references());
+    let mut session = provider.session();
+    session.ready().await.unwrap();
+    let sent = messages(5);
+    assert_eq!(verdicts(&session.send(&sent).await), [ACCEPTED; 5]);
+    assert_eq!((simulator.server().counts().connections, simulator.server().counts().requests), (1, 5));
+    simulator.callbacks().settled(|counts| counts.taken >= 5).await;
+    let receipts = hooks.receipts();
+    for message in &sent {
+        let about = About::Delivery(message.delivery);
+        let told: HashSet<_> =
+            receipts.iter().filter(|receipt| receipt.about == about).map(|receipt| receipt.id).collect();
+        assert!(told.len() <= 1, "a repeat has the same id");
+    }
+    assert!(receipts.iter().all(|receipt| matches!(receipt.about, About::Delivery(_))));
+    assert!(receipts.iter().any(|receipt| receipt.news == News::Delivered));
+    assert!(simulator.reply("13800000001", "1234", "退订").await);
+    let reply = About::Address { channel: Channel::Sms, address: sent[0].to.clone() };
+    let told = hooks.receipts().into_iter().find(|receipt| receipt.about == reply);
+    assert_eq!(told.map(|receipt| receipt.news), Some(News::Unsubscribed));
+    session.close().await;
+}
+
+#[tokio::test]
+async fn batches_have_receipts_by_reference() {
+    let (simulator, hooks) = (simulator([]).await, HookServer::start().await);
+    let settings = settings(&simulator, false);
+    hooks.serve(hook("ali", &settings).unwrap());
+    simulator.callbacks().aim(format!("{}/hooks/ali/{SECRET}", hooks.public_url()));
+    let provider = Aliyun::new(&settings).unwrap();
+    assert_eq!((provider.references(), provider.chunk_size()), (true, 100));
+    let outcomes = provider.session().send(&messages(150)).await;
+    assert_eq!(verdicts(&outcomes), [ACCEPTED; 150]);
+    assert_eq!((simulator.server().counts().requests, simulator.tally().counts().messages), (2, 150));
+    simulator.callbacks().settled(|counts| counts.taken == 150).await;
+    let accepted: HashSet<_> = outcomes.iter().filter_map(Outcome::detail).map(str::to_owned).collect();
+    let referred: HashSet<_> = hooks
+        .receipts()
+        .into_iter()
+        .map(|receipt| match receipt.about {
+            About::Reference { provider, reference } if provider == "ali" => reference,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!((accepted.len(), referred), (150, accepted));
+}
+
+#[tokio::test]
+async fn bad_numbers_do_not_spoil_their_batch() {
+    let bad = ["13800000007", "13800000008", "13800000031"];
+    let rules = bad.map(|number| Rule::to(number).code("isv.MOBILE_NUMBER_ILLEGAL"));
+    let simulator = simulator(rules).await;
+    let sent = messages(40);
+    let outcomes = session(&simulator, false).send(&sent).await;
+    for (message, outcome) in sent.iter().zip(&outcomes) {
+        let number = message.to.trim_start_matches("+86");
+        let refused = bad.contains(&number);
+        let wanted = if refused { ("rejected", Some(Reason::UnknownRecipient)) } else { ACCEPTED };
+        assert_eq!((outcome.as_str(), outcome.reason()), wanted, "{number}");
+        assert_eq!(simulator.tally().to(number), u32::from(!refused), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn templates_of_one_chunk_go_in_their_own_calls() {
+    let simulator = simulator([]).await;
+    let mut sent = messages(4);
+    sms(&mut sent[1]).aliyun.as_mut().unwrap().template_code = "SMS_2".to_owned();
+    sms(&mut sent[2]).aliyun = None;
+    let outcomes = session(&simulator, false).send(&sent).await;
+    let lacks = ("campaign_refused", Some(Reason::MessageRefused));
+    assert_eq!(verdicts(&outcomes), [ACCEPTED, ACCEPTED, lacks, ACCEPTED]);
+    assert_eq!(simulator.server().counts().requests, 2);
+    let second = simulator.tally().matching(|message| message.template_code == "SMS_2");
+    assert_eq!((second.len(), &*second[0].out_id), (1, "12-2-0"));
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_is_not_sent_again() {
+    let hour = Duration::from_secs(3_600);
+    for (rule, wanted, taken) in [
+        (Rule::nth(2).cut_before(), LOST, 1),
+        (Rule::nth(2).cut_after(), LOST, 2),
+        (Rule::nth(2).then(Then::CutInAnswer), LOST, 2),
+        (Rule::nth(2).status(503), NO_ANSWER, 1),
+        (Rule::nth(2).wait(hour), NO_ANSWER, 2),
+    ] {
+        let shown = format!("{rule:?}");
+        let waits = rule.wait == hour;
+        let simulator = simulator([rule]).await;
+        let timeout = Duration::from_secs(if waits { 1 } else { 60 });
+        let settings = AliyunSettings { timeout, ..settings(&simulator, true) };
+        let mut session = Aliyun::new(&settings).unwrap().session();
+        assert_eq!(verdicts(&session.send(&messages(3)).await), [ACCEPTED, wanted, RETURNED], "{shown}");
+        assert_eq!(simulator.tally().counts().messages, taken, "{shown}");
+        assert_eq!(simulator.server().counts().requests, 2, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn limits_of_the_account_end_the_chunk_and_limits_of_a_number_do_not() {
+    let throttled = ("throttled", Some(Reason::Throttled));
+    let slow = simulator([Rule::nth(2).code("Throttling.User")]).await;
+    let outcomes = session(&slow, true).send(&messages(3)).await;
+    assert_eq!(verdicts(&outcomes), [ACCEPTED, throttled, RETURNED]);
+
+    let capped = start(Options { caps: one_time_codes(), ..Options::default() }).await;
+    let mut session = session(&capped, true);
+    let (mut sent, deferred) = (messages(3), ("deferred", Some(Reason::Throttled)));
+    sent[1].to = sent[0].to.clone();
+    assert_eq!(verdicts(&session.send(&sent).await), [ACCEPTED, deferred, ACCEPTED]);
+}
+
+#[tokio::test]
+async fn clocks_and_keys_that_fail_in_mid_run_rest_the_account() {
+    let now = Timestamp::now().as_second();
+    let clock = Clock::pinned(now);
+    let simulator = start(Options { clock: clock.clone(), ..Options::default() }).await;
+    let mut session = session(&simulator, true);
+    assert_eq!(verdicts(&session.send(&messages(1)).await), [ACCEPTED]);
+    clock.pin(now + 3_600);
+    let outcomes = session.send(&messages(2)).await;
+    assert_eq!(verdicts(&outcomes), [ACCOUNT_REFUSED, RETURNED]);
+    assert!(outcomes[0].detail().unwrap().contains("clock"));
+    clock.pin(now);
+    assert_eq!(verdicts(&session.send(&messages(1)).await), [ACCEPTED]);
+    let wrong = AliyunSettings { access_key_secret: Secret::new("x"), ..settings(&simulator, true) };
+    let outcomes = Aliyun::new(&wrong).unwrap().session().send(&messages(2)).await;
+    assert_eq!(verdicts(&outcomes), [ACCOUNT_REFUSED, RETURNED]);
+    assert!(hook("ali", &AliyunSettings { hook_secret: None, ..wrong }).is_none());
+}
