@@ -87,7 +87,10 @@ fn no_file_outside_of_the_folder_is_read() {
 #[test]
 fn the_shipped_templates_render_for_anyone() {
     let registry = Registry::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/templates"))).unwrap();
-    assert_eq!(registry.names().collect::<Vec<_>>(), ["birthday", "order-thanks", "spring-sale"]);
+    assert_eq!(
+        registry.names().collect::<Vec<_>>(),
+        ["birthday", "member-points", "order-thanks", "spring-sale"]
+    );
     let full = json!({
         "discount": "20 %", "ends_at": "2026-04-05T15:59:59Z", "currency": "EUR",
         "products": [{"title": "Rose & <Dorn>", "price": 12.5, "old_price": 20, "url": "https://shop.example/p/1?a=b&c"}, {"title": "Efeu"}],
