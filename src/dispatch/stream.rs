@@ -28,7 +28,7 @@ use crate::token::Keyring;
 /// Messages of one intent, at most.
 const CHUNK: usize = 128;
 /// Rendered messages that may wait at the desk for one stream without a rate.
-const ROOM: u32 = 512;
+const ROOM: u32 = 2_048;
 /// Batches that one stream works on at once, and the most where single messages have a batch each.
 const HANDS: usize = 3;
 const MOST_HANDS: usize = 32;

@@ -34,8 +34,6 @@ impl Found {
     }
 }
 
-/// The state stands in the text: SQLite prepares a statement anew whenever a parameter changes that its plan looked at,
-/// and with `d.state = ?` in the join that was each time.
 pub(super) fn find_sql() -> String {
     format!(
         "SELECT d.state, d.reason, d.updated_at, p.name, d.contact, d.occurrence,
