@@ -20,6 +20,7 @@ use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, s
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
+use super::rules::templates;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
@@ -141,10 +142,11 @@ async fn prepare(store: &dyn Store) -> Result<()> {
 }
 
 fn load_templates(config: &Config) -> Result<Registry> {
-    Registry::load(&config.templates.dir).map_err(|problems| {
+    let loaded = templates(&config.templates.dir, Some(config)).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
-    })
+    })?;
+    Ok(loaded.registry)
 }
 
 impl Daemon {
@@ -390,7 +392,7 @@ impl Daemon {
         Arc::new(Observers { metrics: self.metrics.clone() })
     }
 
-    /// SIGHUP: rates and templates are read again; what is wrong stays as it was.
+    /// SIGHUP: rates, sending hours and templates are read again; what is wrong stays as it was.
     async fn reload(&mut self, lanes: &[LaneHandle]) {
         let config = match Config::load(&self.path, &config::environment()) {
             Ok(config) => config,
@@ -405,9 +407,10 @@ impl Daemon {
             let accounts =
                 config.providers.values().map(|provider| (provider.name.clone(), account_limit(provider)));
             lane.change_limits(channel_limit(settings), accounts.collect()).await;
+            lane.change_hours(settings.rules.hours.clone());
         }
         self.metrics.config_reload.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
-        info!("rates and templates were read again");
+        info!("rates, sending hours and templates were read again");
     }
 
     /// Stops taking work, lets what is under way end, hands back the rest; a second signal ends it at once.

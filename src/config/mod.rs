@@ -9,6 +9,7 @@ mod http;
 mod problem;
 mod provider;
 mod reader;
+mod rules;
 mod secret;
 mod service;
 mod tree;

@@ -30,6 +30,10 @@ impl<'f> Table<'f> {
         self.entries.contains_key(key)
     }
 
+    pub(super) fn holds_table(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|node| matches!(node.value, Value::Table(_)))
+    }
+
     /// Finds a missing key; `hint` says what belongs there. Call it before the key is read.
     pub(super) fn require(&self, key: &str, hint: &str) {
         if !self.has(key) {
