@@ -295,7 +295,9 @@ mod tests {
         }
         let all = Hours::new("00:00-24:00", TimeZone::UTC).unwrap();
         assert!(all.contains("2026-11-21T23:59:59Z".parse().unwrap()));
-        for bad in ["", "8-22", "08:00", "08:00-08:00", "24:00-08:00", "08:60-09:00", "08:00-24:01", "a:b-c:d"] {
+        for bad in
+            ["", "8-22", "08:00", "08:00-08:00", "24:00-08:00", "08:60-09:00", "08:00-24:01", "a:b-c:d"]
+        {
             assert!(Hours::new(bad, TimeZone::UTC).is_err(), "{bad}");
         }
     }

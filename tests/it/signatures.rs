@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use campaignd::config::{AliyunSettings, Secret, Sender, TencentSettings, TwilioSettings};
+use campaignd::config::{AliyunSettings, Codes, Secret, Sender, TencentSettings, TwilioSettings};
 use campaignd::model::content::{SmsContent, SmsTemplate, TencentTemplate};
 use campaignd::model::{CampaignNo, ContactNo, Content, DeliveryKey, Purpose};
 use campaignd::provider::aliyun::Aliyun;
@@ -91,6 +91,8 @@ async fn aliyuns_requests_are_signed_as_python_signs_them() {
             timeout: TIMEOUT,
             single,
             hook_secret: None,
+            ask_after: None,
+            codes: Codes::default(),
         })
         .unwrap();
         let requests = sent(&provider, &server, &messages(3)).await;
@@ -115,6 +117,8 @@ async fn tencents_requests_are_signed_as_python_signs_them() {
         ca_file: None,
         timeout: TIMEOUT,
         hook_secret: None,
+        pull_every: None,
+        codes: Codes::default(),
     };
     let provider = Tencent::new("qq", &settings, receipts).unwrap();
     let requests = sent(&provider, &server, &messages(3)).await;
@@ -142,6 +146,8 @@ async fn twilios_requests_are_read_by_python() {
         base_url: server.url(),
         ca_file: None,
         timeout: TIMEOUT,
+        ask_after: None,
+        codes: Codes::default(),
     };
     let provider = Twilio::new("tw", &settings, "https://mail.example.com", receipts).unwrap();
     let requests = sent(&provider, &server, &messages(1)).await;

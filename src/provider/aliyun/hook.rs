@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::answer::reference;
 use super::number::canonical;
-use crate::config::AliyunSettings;
+use crate::config::{AliyunSettings, Codes};
 use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, News};
 use crate::model::{Channel, DeliveryKey, Receipt};
@@ -28,13 +28,14 @@ const TAKEN: &str = r#"{"code":0,"msg":"成功"}"#;
 /// The hook of the account `name`; none without a `hook_secret`.
 pub fn hook(name: &str, settings: &AliyunSettings) -> Option<Arc<dyn Hook>> {
     let secret = SecretPath::new(settings.hook_secret.clone()?);
-    Some(Arc::new(AliyunHook { name: name.to_owned(), secret }))
+    Some(Arc::new(AliyunHook { name: name.to_owned(), secret, codes: settings.codes.clone() }))
 }
 
 #[derive(Debug)]
 struct AliyunHook {
     name: String,
     secret: SecretPath,
+    codes: Codes,
 }
 
 #[derive(Deserialize)]
@@ -117,7 +118,7 @@ impl AliyunHook {
             detail: Some(detail.clone()).filter(|detail| !detail.is_empty()),
             news,
         };
-        carrier::news(report.success, &report.err_code).into_iter().map(receipt).collect()
+        carrier::news(&self.codes, report.success, &report.err_code).into_iter().map(receipt).collect()
     }
 
     /// What a number that is masked replies is nobody's.
@@ -154,7 +155,8 @@ mod tests {
     }
 
     fn receive(tail: &str, body: &str) -> Result<Vec<Receipt>, StatusCode> {
-        let hook = AliyunHook { name: "ali".to_owned(), secret: SecretPath::new(Secret::new(SECRET)) };
+        let secret = SecretPath::new(Secret::new(SECRET));
+        let hook = AliyunHook { name: "ali".to_owned(), secret, codes: Codes::default() };
         let answer = hook.receive(&request(tail, body)).map_err(|refusal| refusal.status)?;
         assert_eq!(answer.body, r#"{"code":0,"msg":"成功"}"#);
         Ok(answer.receipts)

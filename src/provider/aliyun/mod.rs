@@ -25,7 +25,7 @@ use self::signature::{Signer, Unsigned};
 use super::http::{Client, Endpoint, InvalidEndpoint, Timeouts};
 use super::sms::calls::{Calls, Said};
 use super::{Message, Provider, Session};
-use crate::config::AliyunSettings;
+use crate::config::{AliyunSettings, Codes};
 use crate::model::Outcome;
 
 /// TCP, and again the TLS handshake.
@@ -46,6 +46,7 @@ struct Account {
     endpoint: Arc<Endpoint>,
     signer: Signer,
     single: bool,
+    codes: Codes,
 }
 
 impl Aliyun {
@@ -59,7 +60,12 @@ impl Aliyun {
         let url: Uri = settings.base_url.parse().map_err(|_| InvalidEndpoint::Url)?;
         let host = url.authority().ok_or(InvalidEndpoint::Url)?.as_str();
         let signer = Signer::new(&settings.access_key_id, settings.access_key_secret.clone(), host);
-        let account = Account { endpoint: Arc::new(endpoint), signer, single: settings.single };
+        let account = Account {
+            endpoint: Arc::new(endpoint),
+            signer,
+            single: settings.single,
+            codes: settings.codes.clone(),
+        };
         Ok(Aliyun { account: Arc::new(account) })
     }
 }
@@ -94,7 +100,7 @@ impl AliyunSession {
         let path = format!("/?{}", call.query);
         let left = || messages.iter().for_each(|message| message.permit.spend());
         match self.client.request(Method::POST, &path, headers, call.body.into(), left).await {
-            Ok(response) => said(messages, &response, now),
+            Ok(response) => said(&self.account.codes, messages, &response, now),
             Err(no_answer) => Said::All(no_answer.into()),
         }
     }

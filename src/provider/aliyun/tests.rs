@@ -10,7 +10,7 @@ use campaignd_loadtest::script::{Rule, Then};
 use jiff::Timestamp;
 
 use super::{Aliyun, hook};
-use crate::config::{AliyunSettings, Secret};
+use crate::config::{AliyunSettings, Codes, Secret};
 use crate::model::receipt::{About, News};
 use crate::model::{Channel, Outcome, Reason};
 use crate::provider::sms::sample::{
@@ -37,6 +37,8 @@ fn settings(simulator: &Simulator, single: bool) -> AliyunSettings {
         timeout: Duration::from_secs(60),
         single,
         hook_secret: Some(Secret::new(SECRET)),
+        ask_after: None,
+        codes: Codes::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::config::TencentSettings;
+use crate::config::{Codes, TencentSettings};
 use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, News};
 use crate::model::{Channel, Receipt, address};
@@ -23,13 +23,14 @@ const TAKEN: &str = r#"{"result":0,"errmsg":"OK"}"#;
 /// The hook of the account `name`; none without a `hook_secret`.
 pub fn hook(name: &str, settings: &TencentSettings) -> Option<Arc<dyn Hook>> {
     let secret = SecretPath::new(settings.hook_secret.clone()?);
-    Some(Arc::new(TencentHook { name: name.to_owned(), secret }))
+    Some(Arc::new(TencentHook { name: name.to_owned(), secret, codes: settings.codes.clone() }))
 }
 
 #[derive(Debug)]
 struct TencentHook {
     name: String,
     secret: SecretPath,
+    codes: Codes,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +100,7 @@ impl TencentHook {
             news,
         };
         let success = status.report_status == "SUCCESS";
-        carrier::news(success, &status.errmsg).into_iter().map(receipt).collect()
+        carrier::news(&self.codes, success, &status.errmsg).into_iter().map(receipt).collect()
     }
 
     /// What no number replies is nobody's.
@@ -128,7 +129,8 @@ mod tests {
     const SECRET: &str = "0123456789abcdef";
 
     fn receive(tail: &str, body: &str) -> Result<Vec<Receipt>, StatusCode> {
-        let hook = TencentHook { name: "qq".to_owned(), secret: SecretPath::new(Secret::new(SECRET)) };
+        let secret = SecretPath::new(Secret::new(SECRET));
+        let hook = TencentHook { name: "qq".to_owned(), secret, codes: Codes::default() };
         let request = HookRequest {
             method: Method::POST,
             tail: tail.to_owned(),

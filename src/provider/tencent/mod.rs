@@ -24,7 +24,7 @@ use super::http::{Client, Endpoint, InvalidEndpoint, Timeouts};
 use super::sms::calls::{Calls, Said};
 use super::sms::{content, lacks, opt_out};
 use super::{Message, Provider, Receipts, Session};
-use crate::config::TencentSettings;
+use crate::config::{Codes, TencentSettings};
 use crate::model::Outcome;
 use crate::model::content::TencentTemplate;
 
@@ -45,6 +45,7 @@ struct Account {
     endpoint: Arc<Endpoint>,
     signer: Signer,
     sdk_app_id: String,
+    codes: Codes,
     receipts: Receipts,
 }
 
@@ -64,6 +65,7 @@ impl Tencent {
             endpoint: Arc::new(endpoint),
             signer,
             sdk_app_id: settings.sdk_app_id.clone(),
+            codes: settings.codes.clone(),
             receipts,
         };
         Ok(Tencent { account: Arc::new(account) })
@@ -129,7 +131,7 @@ impl TencentSession {
         let headers = self.account.signer.headers("SendSms", &body, now);
         let left = || messages.iter().for_each(|message| message.permit.spend());
         match self.client.request(Method::POST, "/", headers, body.into(), left).await {
-            Ok(response) => judged(messages, &response, now),
+            Ok(response) => judged(&self.account.codes, messages, &response, now),
             Err(no_answer) => Said::All(no_answer.into()).into(),
         }
     }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{Tencent, hook};
-use crate::config::{Secret, TencentSettings};
+use crate::config::{Codes, Secret, TencentSettings};
 use crate::model::receipt::{About, News};
 use crate::model::{Channel, Outcome, Reason, Receipt};
 use crate::provider::sms::sample::{
@@ -39,6 +39,8 @@ fn settings(simulator: &Simulator) -> TencentSettings {
         ca_file: None,
         timeout: Duration::from_secs(60),
         hook_secret: Some(Secret::new(SECRET)),
+        pull_every: None,
+        codes: Codes::default(),
     }
 }
 

@@ -24,7 +24,7 @@ use super::http::{Client, Endpoint, InvalidEndpoint, Timeouts};
 use super::sms::calls::{Calls, Said};
 use super::sms::{content, form, lacks, opt_out};
 use super::{Message, Provider, Receipts, Session};
-use crate::config::{Secret, Sender, TwilioSettings};
+use crate::config::{Codes, Secret, Sender, TwilioSettings};
 use crate::model::Outcome;
 
 /// TCP, and again the TLS handshake.
@@ -47,6 +47,7 @@ struct Account {
     login: Secret,
     sender: Sender,
     hook_url: String,
+    codes: Codes,
     receipts: Receipts,
 }
 
@@ -77,6 +78,7 @@ impl Twilio {
             login: Secret::new(STANDARD.encode(format!("{account_sid}:{}", auth_token.reveal()))),
             sender: settings.sender.clone(),
             hook_url: hook_url(public_url, name),
+            codes: settings.codes.clone(),
             receipts,
         };
         Ok(Twilio { account: Arc::new(account) })
@@ -144,7 +146,7 @@ impl TwilioSession {
             Ok(response) => response,
             Err(no_answer) => return no_answer.into(),
         };
-        let (outcome, opted_out) = judged(&response, now);
+        let (outcome, opted_out) = judged(&account.codes, &response, now);
         if opted_out {
             account.receipts.bring(opt_out(&account.name, message, now)).await;
         }

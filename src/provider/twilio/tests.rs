@@ -8,7 +8,7 @@ use campaignd_loadtest::twilio::{Options, Twilio as Simulator};
 use tokio::sync::mpsc;
 
 use super::{Twilio, hook};
-use crate::config::{Secret, Sender, TwilioSettings};
+use crate::config::{Codes, Secret, Sender, TwilioSettings};
 use crate::model::receipt::{About, Bounce, News};
 use crate::model::{Channel, Reason, Receipt};
 use crate::provider::sms::sample::{
@@ -32,6 +32,8 @@ fn settings(simulator: &Simulator) -> TwilioSettings {
         base_url: format!("http://{}", simulator.addr()),
         ca_file: None,
         timeout: Duration::from_secs(60),
+        ask_after: None,
+        codes: Codes::default(),
     }
 }
 
