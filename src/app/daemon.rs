@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use axum::middleware::from_fn;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -29,10 +30,11 @@ use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
+use crate::model::Receipt;
 use crate::pages;
 use crate::plan::{Housekeeper, Planner};
-use crate::provider::Receipts;
 use crate::provider::sandbox::Mailbox;
+use crate::provider::{Receipts, Unheard};
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
 use crate::store::{CONNECTION_WAIT, Error, Store};
@@ -163,7 +165,10 @@ impl Daemon {
         self.config.http.public_is(listening.public);
         let (ledger, ticker) = ledger(self.store.clone(), self.me, self.metrics.clone());
         self.supervisor.spawn("recorder", &self.parts.recorder, ticker.run());
-        let lanes = self.start_lanes(ledger)?;
+        let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
+        let unheard = receipts.unheard().clone();
+        self.start_receipts(waiting);
+        let lanes = self.start_lanes(ledger, receipts)?;
         self.start_planning();
         let acceptor: Arc<dyn Accept> = Arc::new(Acceptor::new(
             &self.config,
@@ -174,7 +179,7 @@ impl Daemon {
             self.metrics.clone(),
         ));
         self.start_amqp(&acceptor)?;
-        self.start_public(public)?;
+        self.start_public(public, &unheard)?;
         self.start_bounces(lmtp);
         self.start_admin(admin, acceptor)?;
         self.watch_store();
@@ -199,7 +204,7 @@ impl Daemon {
         }
     }
 
-    fn start_lanes(&self, ledger: Ledger) -> Result<Vec<LaneHandle>> {
+    fn start_lanes(&self, ledger: Ledger, receipts: Receipts) -> Result<Vec<LaneHandle>> {
         let (heart, beat) =
             Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.heart.clone());
         self.supervisor.spawn("heartbeat", &self.parts.heart, beat);
@@ -214,7 +219,11 @@ impl Daemon {
             metrics: self.metrics.clone(),
             shutdown: self.parts.lanes.clone(),
         };
-        let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
+        let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
+        Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
+    }
+
+    fn start_receipts(&self, waiting: mpsc::Receiver<Receipt>) {
         let writer = write_receipts(waiting, self.receipt_book(), self.parts.tracking.clone());
         self.supervisor.spawn("receipt writer", &self.parts.tracking, async {
             writer.await;
@@ -225,8 +234,6 @@ impl Daemon {
             parked.await;
             Ok::<(), Error>(())
         });
-        let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
-        Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
     }
 
     fn start_planning(&self) {
@@ -278,8 +285,8 @@ impl Daemon {
         Ok(())
     }
 
-    fn start_public(&self, listener: tokio::net::TcpListener) -> Result<()> {
-        let (hooks, calls) = behind_routes(hooks(&self.config)?);
+    fn start_public(&self, listener: tokio::net::TcpListener, unheard: &Arc<Unheard>) -> Result<()> {
+        let (hooks, calls) = behind_routes(hooks(&self.config)?, unheard);
         let book = self.receipt_book();
         // Without hooks it would end at once.
         if !hooks.is_empty() {

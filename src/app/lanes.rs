@@ -137,8 +137,8 @@ pub fn account(
             (Arc::new(provider), Format::Content)
         }
         ProviderKind::Aliyun(aliyun) => {
-            let provider = Aliyun::new(aliyun).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
+            let provider = Aliyun::new(&settings.name, aliyun, receipts.clone());
+            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
         }
         ProviderKind::Tencent(tencent) => {
             let provider = Tencent::new(&settings.name, tencent, receipts.clone());

@@ -83,7 +83,8 @@ fn assert_signed(script: &str, request: &Request) {
 async fn aliyuns_requests_are_signed_as_python_signs_them() {
     let server = Server::start("127.0.0.1:0", Options::default()).await.unwrap();
     for (single, action) in [(true, "SendSms"), (false, "SendBatchSms")] {
-        let provider = Aliyun::new(&AliyunSettings {
+        let (receipts, _reader) = Receipts::new(1);
+        let settings = AliyunSettings {
             access_key_id: "the-id".to_owned(),
             access_key_secret: Secret::new(KEY),
             base_url: server.url(),
@@ -93,8 +94,8 @@ async fn aliyuns_requests_are_signed_as_python_signs_them() {
             hook_secret: None,
             ask_after: None,
             codes: Codes::default(),
-        })
-        .unwrap();
+        };
+        let provider = Aliyun::new("ali", &settings, receipts).unwrap();
         let requests = sent(&provider, &server, &messages(3)).await;
         assert_eq!(requests[0].header("x-acs-action"), Some(action));
         assert_signed("aliyun.py", &requests[0]);

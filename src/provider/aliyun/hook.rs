@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::answer::reference;
 use super::number::canonical;
@@ -94,25 +95,27 @@ impl Hook for AliyunHook {
     }
 }
 
+/// Of a receipt, however it came; `key` names the message, which may be told of more than once.
+pub(super) fn id(account: &str, key: &str, err_code: &str, news: &News) -> Uuid {
+    Receipt::id(account, key, &format!("{err_code} {}", news.as_str()))
+}
+
 impl AliyunHook {
     fn reported(&self, report: &Report, now: Timestamp) -> Vec<Receipt> {
-        let key = report.out_id.as_deref().and_then(|out_id| out_id.parse::<DeliveryKey>().ok());
-        let referred = || {
-            let number = canonical(&report.phone_number)?;
-            let reference = reference(&report.biz_id, &number);
-            Some(About::Reference { provider: self.name.clone(), reference })
+        let delivery = report.out_id.as_deref().and_then(|out_id| out_id.parse::<DeliveryKey>().ok());
+        let (about, key) = match (delivery, canonical(&report.phone_number)) {
+            (Some(delivery), _) => (About::Delivery(delivery), delivery.to_string()),
+            (None, Some(number)) => {
+                let reference = reference(&report.biz_id, &number);
+                (About::Reference { provider: self.name.clone(), reference: reference.clone() }, reference)
+            }
+            // A masked number without a key names nobody.
+            (None, None) => return Vec::new(),
         };
-        // A masked number without a key names nobody.
-        let Some(about) = key.map(About::Delivery).or_else(referred) else { return Vec::new() };
         let at = instant(&report.report_time).map_or(now, |at| at.min(now));
         let detail = told(&report.err_code, &report.err_msg);
         let receipt = |news: News| Receipt {
-            // Biz_id and number name a message, and it may be told of more than once.
-            id: Receipt::id(
-                &self.name,
-                &format!("{} {}", report.biz_id, report.phone_number),
-                &format!("{} {}", report.err_code, news.as_str()),
-            ),
+            id: id(&self.name, &key, &report.err_code, &news),
             about: about.clone(),
             at,
             detail: Some(detail.clone()).filter(|detail| !detail.is_empty()),

@@ -16,7 +16,7 @@ use crate::model::{Channel, Outcome, Reason};
 use crate::provider::sms::sample::{
     ACCEPTED, ACCOUNT_REFUSED, HookServer, LOST, NO_ANSWER, RETURNED, messages, sms, verdicts,
 };
-use crate::provider::{Provider as _, Session};
+use crate::provider::{Provider as _, Receipts, Session};
 
 const SECRET: &str = "0123456789abcdef";
 
@@ -42,8 +42,14 @@ fn settings(simulator: &Simulator, single: bool) -> AliyunSettings {
     }
 }
 
+/// Nobody hears what it learns by asking.
+fn provider(settings: &AliyunSettings) -> Aliyun {
+    let (receipts, _) = Receipts::new(1);
+    Aliyun::new("ali", settings, receipts).unwrap()
+}
+
 fn session(simulator: &Simulator, single: bool) -> Box<dyn Session> {
-    Aliyun::new(&settings(simulator, single)).unwrap().session()
+    provider(&settings(simulator, single)).session()
 }
 
 #[tokio::test]
@@ -57,7 +63,7 @@ async fn one_a_call_has_receipts_by_our_key() {
     let settings = settings(&simulator, true);
     hooks.serve(hook("ali", &settings).unwrap());
     simulator.callbacks().aim(format!("{}/hooks/ali/{SECRET}", hooks.public_url()));
-    let provider = Aliyun::new(&settings).unwrap();
+    let provider = provider(&settings);
     assert!(!provider.references());
     let mut session = provider.session();
     session.ready().await.unwrap();
@@ -87,7 +93,7 @@ async fn batches_have_receipts_by_reference() {
     let settings = settings(&simulator, false);
     hooks.serve(hook("ali", &settings).unwrap());
     simulator.callbacks().aim(format!("{}/hooks/ali/{SECRET}", hooks.public_url()));
-    let provider = Aliyun::new(&settings).unwrap();
+    let provider = provider(&settings);
     assert_eq!((provider.references(), provider.chunk_size()), (true, 100));
     let outcomes = provider.session().send(&messages(150)).await;
     assert_eq!(verdicts(&outcomes), [ACCEPTED; 150]);
@@ -150,7 +156,7 @@ async fn what_may_have_been_sent_is_not_sent_again() {
         let simulator = simulator([rule]).await;
         let timeout = Duration::from_secs(if waits { 1 } else { 60 });
         let settings = AliyunSettings { timeout, ..settings(&simulator, true) };
-        let mut session = Aliyun::new(&settings).unwrap().session();
+        let mut session = provider(&settings).session();
         assert_eq!(verdicts(&session.send(&messages(3)).await), [ACCEPTED, wanted, RETURNED], "{shown}");
         assert_eq!(simulator.tally().counts().messages, taken, "{shown}");
         assert_eq!(simulator.server().counts().requests, 2, "{shown}");
@@ -185,7 +191,7 @@ async fn clocks_and_keys_that_fail_in_mid_run_rest_the_account() {
     clock.pin(now);
     assert_eq!(verdicts(&session.send(&messages(1)).await), [ACCEPTED]);
     let wrong = AliyunSettings { access_key_secret: Secret::new("x"), ..settings(&simulator, true) };
-    let outcomes = Aliyun::new(&wrong).unwrap().session().send(&messages(2)).await;
+    let outcomes = provider(&wrong).session().send(&messages(2)).await;
     assert_eq!(verdicts(&outcomes), [ACCOUNT_REFUSED, RETURNED]);
     assert!(hook("ali", &AliyunSettings { hook_secret: None, ..wrong }).is_none());
 }

@@ -5,9 +5,11 @@
 
 mod answer;
 mod hook;
+mod pull;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +48,7 @@ struct Account {
     signer: Signer,
     sdk_app_id: String,
     codes: Codes,
+    pull_every: Option<Duration>,
     receipts: Receipts,
 }
 
@@ -66,12 +69,14 @@ impl Tencent {
             signer,
             sdk_app_id: settings.sdk_app_id.clone(),
             codes: settings.codes.clone(),
+            pull_every: settings.pull_every,
             receipts,
         };
         Ok(Tencent { account: Arc::new(account) })
     }
 }
 
+#[async_trait]
 impl Provider for Tencent {
     fn session(&self) -> Box<dyn Session> {
         let account = Arc::clone(&self.account);
@@ -85,6 +90,13 @@ impl Provider for Tencent {
 
     fn chunk_size(&self) -> usize {
         MOST
+    }
+
+    async fn listen(&self) {
+        match self.account.pull_every {
+            Some(every) => pull::pull(&self.account, every).await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -89,17 +89,26 @@ impl TwilioHook {
                 (About::Address { channel: Channel::Sms, address }, vec![replied(fields)])
             }
         };
-        let detail = fields
-            .get("ErrorCode")
-            .map(|code| format!("error {}", code.chars().take(16).collect::<String>()));
-        let receipt = |news: News| Receipt {
-            id: Receipt::id(&self.name, sid, news.as_str()),
-            about: about.clone(),
-            at: now,
-            news,
-            detail: detail.clone(),
-        };
-        news.into_iter().map(receipt).collect()
+        let code = fields.get("ErrorCode");
+        news.into_iter().map(|news| receipt(&self.name, sid, about.clone(), news, code, now)).collect()
+    }
+}
+
+/// Of the message `sid`, however it came; `code` is its error. `provider` is the account's name.
+pub(super) fn receipt(
+    provider: &str,
+    sid: &str,
+    about: About,
+    news: News,
+    code: Option<&str>,
+    now: Timestamp,
+) -> Receipt {
+    Receipt {
+        id: Receipt::id(provider, sid, news.as_str()),
+        about,
+        at: now,
+        news,
+        detail: code.map(|code| format!("error {}", code.chars().take(16).collect::<String>())),
     }
 }
 
