@@ -32,6 +32,8 @@ mod schedule;
 #[path = "../it/harness/mod.rs"]
 pub mod services;
 #[cfg(test)]
+mod sms_rules;
+#[cfg(test)]
 mod templates;
 #[cfg(test)]
 mod tracking;
