@@ -96,7 +96,10 @@ impl Sms {
     }
 
     async fn got(&self, person: usize, messages: u32) {
-        eventually("a message", async || (self.simulator.tally().to(&number(person)) >= messages).then_some(())).await;
+        eventually("a message", async || {
+            (self.simulator.tally().to(&number(person)) >= messages).then_some(())
+        })
+        .await;
     }
 
     async fn change_hours(&mut self, from: &str, to: &str) {
