@@ -25,6 +25,7 @@ use super::rules::templates;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
+use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
@@ -74,6 +75,7 @@ struct Daemon {
     path: PathBuf,
     store: Arc<dyn Store>,
     me: Incarnation,
+    clock: Clock,
     metrics: Arc<Metrics>,
     health: Health,
     supervisor: Supervisor,
@@ -121,6 +123,7 @@ pub async fn run(
         path,
         store,
         me,
+        clock: Clock::system(),
     };
     daemon.serve(signals, stop, started).await
 }
@@ -217,6 +220,7 @@ impl Daemon {
             ledger,
             heart,
             metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
             shutdown: self.parts.lanes.clone(),
         };
         let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
@@ -298,9 +302,9 @@ impl Daemon {
         let directory = Arc::new(StoreDirectory::new(self.store.clone()));
         let (recorder, flusher) = event_recorder();
         let publish = self.config.amqp.is_some();
-        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let (store, metrics, clock) = (self.store.clone(), self.metrics.clone(), self.clock.clone());
         self.supervisor.spawn("event writer", &self.parts.events, async move {
-            write_events(flusher, store, metrics, publish).await;
+            write_events(flusher, store, metrics, clock, publish).await;
             Ok::<(), Error>(())
         });
         let tracking = &self.config.tracking;
@@ -416,7 +420,7 @@ impl Daemon {
             lane.change_limits(channel_limit(settings), accounts.collect()).await;
             lane.change_hours(settings.rules.hours.clone());
         }
-        self.metrics.config_reload.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
+        self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
         info!("rates, sending hours and templates were read again");
     }
 

@@ -19,6 +19,7 @@ use super::listener::listen;
 use super::stream::{Shared, Stream, Window};
 use super::worker::{Crew, Reach, Rest};
 use super::{LaneConfig, Limit};
+use crate::clock::Clock;
 use crate::lifecycle::{Shutdown, Supervisor};
 use crate::model::sms_rules::Hours;
 use crate::model::{BatchNo, CampaignNo, Channel, Lane as Rank, Purpose, Rate};
@@ -47,6 +48,7 @@ pub struct Lane {
     pub ledger: Ledger,
     pub heart: Heart,
     pub metrics: Arc<Metrics>,
+    pub clock: Clock,
     pub shutdown: Shutdown,
 }
 
@@ -89,6 +91,7 @@ impl Lane {
             notes,
             self.ledger.clone(),
             self.metrics.clone(),
+            self.clock.clone(),
             self.shutdown.clone(),
         );
         supervisor.spawn("desk", &self.shutdown, async {
@@ -97,7 +100,7 @@ impl Lane {
         });
         self.start_workers(&config, &hungry, &desk, &reach, supervisor);
         let accepted = Arc::new(Notify::new());
-        let (hours, gate) = Gate::new(config.rules.hours.clone());
+        let (hours, gate) = Gate::new(config.rules.hours.clone(), self.clock.clone());
         let handle =
             LaneHandle { channel: config.channel, accepted: accepted.clone(), desk: desk.clone(), hours };
         let poller = Poller {
@@ -136,6 +139,7 @@ impl Lane {
             gate,
             rate: rate_of(config),
             metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -175,6 +179,7 @@ impl Lane {
                 brake: brake.clone(),
                 rest: Rest::default(),
                 keyring: self.keyring.clone(),
+                clock: self.clock.clone(),
             });
             for _ in 0..each {
                 let crew = crew.clone();
