@@ -13,9 +13,13 @@ mod control;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod drains;
+#[cfg(test)]
 pub mod harness;
 #[cfg(test)]
 mod jobs;
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod mailhooks;
 #[cfg(test)]
