@@ -15,6 +15,8 @@ mod demo;
 #[cfg(test)]
 mod drains;
 #[cfg(test)]
+mod forged;
+#[cfg(test)]
 pub mod harness;
 #[cfg(test)]
 mod jobs;
@@ -22,6 +24,8 @@ mod jobs;
 mod kills;
 #[cfg(test)]
 mod mailhooks;
+#[cfg(test)]
+mod malformed;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
@@ -35,6 +39,8 @@ mod schedule;
 #[cfg(test)]
 #[path = "../it/harness/mod.rs"]
 pub mod services;
+#[cfg(test)]
+mod smtp_faults;
 #[cfg(test)]
 mod templates;
 #[cfg(test)]
