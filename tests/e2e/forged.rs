@@ -34,7 +34,7 @@ impl Forger {
         let (kind, token) = self.dice.choice(&self.true_ones).expect("some are true").clone();
         let forged = match self.dice.u8(0..10) {
             0 => self.random(),
-            1 => token[..self.dice.usize(1..token.len())].to_owned(),
+            1 => token.chars().take(self.dice.usize(1..token.len())).collect(),
             2 => self.flipped(&token),
             3 => self.swapped(&token),
             4 => format!("{token}{}", self.letters(1..20)),

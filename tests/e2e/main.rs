@@ -42,6 +42,8 @@ pub mod services;
 #[cfg(test)]
 mod smtp_faults;
 #[cfg(test)]
+mod stalls;
+#[cfg(test)]
 mod templates;
 #[cfg(test)]
 mod tracking;

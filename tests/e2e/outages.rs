@@ -114,7 +114,7 @@ impl Ordeal {
                 self.instance.down("postgres").await;
             }
             self.instance.up("postgres").await;
-            self.goes_on("a restart of PostgreSQL").await;
+            self.goes_on(if crash { "a crash of PostgreSQL" } else { "a restart of PostgreSQL" }).await;
         }
     }
 
@@ -128,18 +128,31 @@ impl Ordeal {
             let taken = self.shop.sink.counts().messages;
             self.shop.taken(taken + 20).await;
             self.instance.up("rabbitmq").await;
-            self.goes_on("a restart of RabbitMQ").await;
+            self.goes_on(if crash { "a crash of RabbitMQ" } else { "a restart of RabbitMQ" }).await;
         }
+    }
+
+    /// Long enough for each call to have timed out; no connection breaks.
+    async fn postgres_freezes(&mut self) {
+        self.instance.freeze("postgres").await;
+        self.notices("postgres").await;
+        self.instance.thaw("postgres").await;
+        self.shop.daemon.ready(&self.shop.setup).await;
+        self.goes_on("a frozen PostgreSQL").await;
+    }
+
+    async fn notices(&self, service: &str) {
+        eventually(&format!("that it notices: {service}"), async || {
+            let ready = get(self.shop.setup.admin, "/readyz").await.ok()?;
+            (ready.status() == 503).then_some(())
+        })
+        .await;
     }
 
     async fn rabbitmq_freezes(&mut self) {
         let thaws = Instant::now() + FROZEN;
         self.instance.freeze("rabbitmq").await;
-        eventually("that it notices", async || {
-            let ready = get(self.shop.setup.admin, "/readyz").await.ok()?;
-            (ready.status() == 503).then_some(())
-        })
-        .await;
+        self.notices("rabbitmq").await;
         let taken = self.shop.sink.counts().messages;
         self.shop.taken(taken + 20).await;
         sleep_until(thaws).await;
@@ -217,6 +230,7 @@ async fn all_sent(shop: &Shop<Sink>, name: &str, (messages, campaigns): (usize, 
 async fn whatever_fails_around_it_the_campaign_goes_on_and_confirmed_jobs_are_sent_once() {
     let mut ordeal = Ordeal::begin().await;
     ordeal.postgres_restarts().await;
+    ordeal.postgres_freezes().await;
     ordeal.rabbitmq_restarts().await;
     ordeal.rabbitmq_freezes().await;
     let (mut shop, _instance) = ordeal.queues_are_deleted().await;
