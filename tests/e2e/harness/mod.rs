@@ -1,6 +1,7 @@
 //! The daemon and its peers as values of a test: started on free ports, stopped and cleaned up when dropped.
 
 pub mod books;
+pub mod chance;
 pub mod consume;
 pub mod daemon;
 pub mod http;
@@ -9,6 +10,7 @@ pub mod mail;
 pub mod postfix;
 pub mod process;
 pub mod publish;
+pub mod reckoning;
 pub mod shop;
 
 use std::net::SocketAddr;
