@@ -79,14 +79,12 @@ impl Lane {
             &config,
             &hungry,
             notes,
+            self.store.clone(),
             self.ledger.clone(),
             self.metrics.clone(),
             self.shutdown.clone(),
         );
-        supervisor.spawn("desk", &self.shutdown, async {
-            table.run().await;
-            Ok::<(), Error>(())
-        });
+        supervisor.spawn("desk", &self.shutdown, table.run());
         self.start_workers(&config, &hungry, &desk, &reach, supervisor);
         let accepted = Arc::new(Notify::new());
         let handle = LaneHandle { channel: config.channel, accepted: accepted.clone(), desk: desk.clone() };
