@@ -281,7 +281,7 @@ impl Desk {
         if !self.supply.is_shared() || self.supply.is_waiting() {
             return SWEEP;
         }
-        let mut order = Order::default();
+        let mut order = Order::new();
         let mut carried = vec![0_u32; self.accounts.len()];
         let mut all = 0_u32;
         for (campaign, limiter) in &self.campaigns {

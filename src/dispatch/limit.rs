@@ -72,10 +72,6 @@ impl Limiter {
         Self::with_clock(limit, shared, DefaultClock::default())
     }
 
-    pub(super) fn scope(&self) -> &Arc<Scope> {
-        &self.0
-    }
-
     /// Where the permits of this scope are charged; `None` without a limit.
     pub fn departures(&self) -> Option<Arc<dyn Departures>> {
         (!self.0.meters.is_empty()).then(|| self.0.clone() as Arc<dyn Departures>)
@@ -83,7 +79,7 @@ impl Limiter {
 }
 
 impl<C: Clock + Clone> Limiter<C> {
-    fn with_clock(limit: &Limit, shared: Option<&str>, clock: C) -> Self {
+    pub(super) fn with_clock(limit: &Limit, shared: Option<&str>, clock: C) -> Self {
         let meter = |rate: &Rate| {
             let line = shared.map(|scope| format!("{scope} {rate}"));
             Meter::new(*rate, limit.burst, line, &clock)
@@ -93,6 +89,10 @@ impl<C: Clock + Clone> Limiter<C> {
         meters.sort_by_key(|meter| std::cmp::Reverse(meter.cell));
         let (limit, made) = (limit.clone(), clock.now());
         Limiter(Arc::new(Scope { limit, meters, reserved: AtomicU32::new(0), clock, made }))
+    }
+
+    pub(super) fn scope(&self) -> &Arc<Scope<C>> {
+        &self.0
     }
 
     /// What it was made of.
@@ -128,8 +128,9 @@ impl<C: Clock + Clone> Limiter<C> {
     /// How long until a message of `cells` may go, if what is reserved leaves at once.
     pub fn wait(&self, cells: u32) -> Duration {
         let (now, reserved) = (self.0.clock.now(), self.0.reserved());
+        let time = self.0.time();
         let waits = self.0.meters.iter().map(|meter| {
-            meter.wait(now, reserved, cells).max(meter.due(self.0.time(), reserved, cells))
+            meter.wait(now, reserved, cells).max(meter.due(time, reserved, cells))
         });
         waits.max().unwrap_or(Duration::ZERO)
     }
@@ -137,8 +138,10 @@ impl<C: Clock + Clone> Limiter<C> {
     /// Whether nothing is remembered: the limiter may be dropped and made anew without letting more through.
     pub fn is_rested(&self) -> bool {
         let now = self.0.clock.now();
-        self.0.reserved() == 0
-            && self.0.meters.iter().all(|meter| meter.left(now) == meter.burst)
+        let rests = |meter: &Meter<C>| {
+            meter.left(now) == meter.burst && meter.share.as_ref().is_none_or(|share| share.ration().is_empty())
+        };
+        self.0.reserved() == 0 && self.0.meters.iter().all(rests)
     }
 }
 

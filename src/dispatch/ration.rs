@@ -85,6 +85,11 @@ impl Ration {
         self.tolerance
     }
 
+    /// Whether nothing of the line is in hand.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
     /// Cells that may leave now.
     pub(super) fn left(&self, now: i64) -> u32 {
         let left = self.slices.iter().map(|slice| self.reach(slice, now).come(self.cell)).sum();

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use governor::clock::{Clock, DefaultClock};
+
 use super::Limit;
 use super::limit::{Limiter, Scope, Share};
 use super::ration::{Rest, nanos};
@@ -17,9 +19,9 @@ use crate::store::{Error, Store};
 const HORIZON: Duration = Duration::from_millis(350);
 
 /// What the desk is going to need, scope by scope.
-#[derive(Debug, Default)]
-pub(super) struct Order {
-    wishes: Vec<(Asked, Wish)>,
+#[derive(Debug)]
+pub(super) struct Order<C: Clock = DefaultClock> {
+    wishes: Vec<(Asked<C>, Wish)>,
     rests: Vec<(Arc<str>, Rest)>,
     /// How long until something that is needed may be asked for.
     next: Option<Duration>,
@@ -27,8 +29,8 @@ pub(super) struct Order {
 
 /// A wish under way.
 #[derive(Debug)]
-struct Asked {
-    scope: Arc<Scope>,
+struct Asked<C: Clock> {
+    scope: Arc<Scope<C>>,
     meter: usize,
     length: i64,
     at: i64,
@@ -38,7 +40,7 @@ type Answer = Result<Vec<Option<Offer>>, Error>;
 
 pub(super) struct Supply {
     store: Arc<dyn Store>,
-    under_way: Option<(Vec<Asked>, Pin<Box<dyn Future<Output = Answer> + Send>>)>,
+    under_way: Option<(Vec<Asked<DefaultClock>>, Pin<Box<dyn Future<Output = Answer> + Send>>)>,
 }
 
 impl std::fmt::Debug for Supply {
@@ -71,7 +73,7 @@ impl Supply {
         if order.wishes.is_empty() && order.rests.is_empty() {
             return order.next;
         }
-        let (asked, wishes): (Vec<Asked>, Vec<Wish>) = order.wishes.into_iter().unzip();
+        let (asked, wishes): (Vec<_>, Vec<Wish>) = order.wishes.into_iter().unzip();
         let store = self.store.clone();
         let answer = async move {
             let Some(rates) = store.shared_rates() else { return Ok(Vec::new()) };
@@ -95,8 +97,8 @@ impl Supply {
             offers => offers?,
         };
         for (asked, offer) in asked.iter().zip(offers) {
-            if let (Some(share), Some(offer)) = (asked.scope.meters[asked.meter].share.as_ref(), offer) {
-                share.ration().receive(offer, asked.length, asked.at, asked.scope.time());
+            if let Some(offer) = offer {
+                asked.receive(offer);
             }
         }
         self.under_way = None;
@@ -104,9 +106,21 @@ impl Supply {
     }
 }
 
-impl Order {
+impl<C: Clock> Asked<C> {
+    fn receive(&self, offer: Offer) {
+        if let Some(share) = &self.scope.meters[self.meter].share {
+            share.ration().receive(offer, self.length, self.at, self.scope.time());
+        }
+    }
+}
+
+impl<C: Clock + Clone> Order<C> {
+    pub(super) fn new() -> Self {
+        Order { wishes: Vec::new(), rests: Vec::new(), next: None }
+    }
+
     /// Notes what `limiter` needs for `cells` that wait. Returns how many of them it lets through soon.
-    pub(super) fn add(&mut self, limiter: &Limiter, cells: u32) -> u32 {
+    pub(super) fn add(&mut self, limiter: &Limiter<C>, cells: u32) -> u32 {
         let scope = limiter.scope();
         let reserved = scope.reserved();
         let mut cells = cells;
@@ -122,7 +136,7 @@ impl Order {
         cells
     }
 
-    fn order(&mut self, scope: &Arc<Scope>, (number, share): (usize, &Share), needed: u32) -> u32 {
+    fn order(&mut self, scope: &Arc<Scope<C>>, (number, share): (usize, &Share), needed: u32) -> u32 {
         let (mut ration, now) = (share.ration(), scope.time());
         self.rests.extend(ration.forget(now).map(|rest| (share.line.clone(), rest)));
         if let Some(length) = ration.wish(now, needed) {
@@ -142,3 +156,6 @@ impl Order {
 fn time(nanos: i64) -> Duration {
     Duration::from_nanos(nanos.unsigned_abs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,6 +63,11 @@ impl Setup {
         Setup::with(instance.store_url(), instance.amqp_url(), Services::Own, relay, more)
     }
 
+    /// Another daemon's, on the services of this one.
+    pub fn beside(&self, relay: SocketAddr) -> Setup {
+        Setup::with(self.store_url.clone(), self.amqp_url.clone(), Services::Own, relay, "")
+    }
+
     fn with(store_url: String, amqp_url: String, services: Services, relay: SocketAddr, more: &str) -> Setup {
         let dir = tempfile::tempdir().expect("a temporary folder");
         Setup::within(dir, store_url, amqp_url, services, relay, more)

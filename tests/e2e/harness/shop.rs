@@ -54,8 +54,7 @@ impl Shop {
 
     /// Starts the daemon with the template `hello`.
     pub async fn with(setup: Setup, sink: RecordingSink) -> Shop {
-        setup.write("templates/hello/template.toml", HELLO);
-        setup.write("templates/hello/email.html.hbs", HELLO_HTML);
+        write_templates(&setup);
         let daemon = Daemon::start(&setup).await;
         let books = Books::of(&setup.store_url);
         Shop { daemon, books, sink, setup }
@@ -114,6 +113,12 @@ impl Shop {
         assert!(self.daemon.process.ended().await.success(), "{}", self.daemon.process.log());
         self.daemon = Daemon::start(&self.setup).await;
     }
+}
+
+/// The template `hello`.
+pub fn write_templates(setup: &Setup) {
+    setup.write("templates/hello/template.toml", HELLO);
+    setup.write("templates/hello/email.html.hbs", HELLO_HTML);
 }
 
 /// A contact with consent; the e-mail address is the id in lower case at example.com.
