@@ -129,9 +129,11 @@ impl<C: Clock + Clone> Limiter<C> {
     pub fn wait(&self, cells: u32) -> Duration {
         let (now, reserved) = (self.0.clock.now(), self.0.reserved());
         let time = self.0.time();
-        let waits = self.0.meters.iter().map(|meter| {
-            meter.wait(now, reserved, cells).max(meter.due(time, reserved, cells))
-        });
+        let waits = self
+            .0
+            .meters
+            .iter()
+            .map(|meter| meter.wait(now, reserved, cells).max(meter.due(time, reserved, cells)));
         waits.max().unwrap_or(Duration::ZERO)
     }
 
@@ -139,7 +141,8 @@ impl<C: Clock + Clone> Limiter<C> {
     pub fn is_rested(&self) -> bool {
         let now = self.0.clock.now();
         let rests = |meter: &Meter<C>| {
-            meter.left(now) == meter.burst && meter.share.as_ref().is_none_or(|share| share.ration().is_empty())
+            meter.left(now) == meter.burst
+                && meter.share.as_ref().is_none_or(|share| share.ration().is_empty())
         };
         self.0.reserved() == 0 && self.0.meters.iter().all(rests)
     }
@@ -218,10 +221,8 @@ impl<C: Clock + Clone> Meter<C> {
         // A fresh GCRA holds its whole burst.
         gcra.check_n(NonZeroU32::new(burst)?).ok()?.ok()?;
         let level = Mutex::new(Level { left: 0, at: clock.now(), debt: 0 });
-        let share = line.map(|line| Share {
-            line: line.into(),
-            ration: Mutex::new(Ration::new(nanos(cell), burst)),
-        });
+        let share =
+            line.map(|line| Share { line: line.into(), ration: Mutex::new(Ration::new(nanos(cell), burst)) });
         Some(Meter { gcra, burst, cell, level, share })
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Ration {
     tolerance: i64,
     /// In the line's order.
     slices: VecDeque<Slice>,
+    /// The best that is known of the store's clock.
+    reading: Option<Reading>,
     /// Cells that left without a place: the next ones' go to them.
     debt: u32,
     /// Cells that left since it was asked last: as many will follow.
@@ -47,10 +49,9 @@ struct Slice {
     /// The place of its next cell.
     next: i64,
     end: i64,
-    reading: Reading,
 }
 
-/// What one request told about the store's clock: ours was between `low` and `high` ahead of it.
+/// What requests told about the store's clock: ours was between `low` and `high` ahead of it.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
     low: i64,
@@ -77,7 +78,15 @@ pub(super) struct Rest {
 impl Ration {
     pub(super) fn new(cell: i64, burst: u32) -> Self {
         let tolerance = cell.saturating_mul(i64::from(burst) - 1);
-        Ration { cell, tolerance, slices: VecDeque::new(), debt: 0, spent: 0, ask_at: i64::MIN }
+        Ration {
+            cell,
+            tolerance,
+            slices: VecDeque::new(),
+            reading: None,
+            debt: 0,
+            spent: 0,
+            ask_at: i64::MIN,
+        }
     }
 
     /// How far behind the store's clock a slice may begin.
@@ -111,7 +120,7 @@ impl Ration {
     /// How many places can have come at once: the burst, as far as the clocks can tell. A message of more cells goes
     /// when these are there, and takes the others before their time.
     pub(super) fn full(&self, now: i64) -> u32 {
-        let doubt = self.slices.iter().map(|slice| slice.reading.doubt(now)).max().unwrap_or(0);
+        let doubt = self.reading.map_or(0, |reading| reading.doubt(now));
         count((self.tolerance - doubt).max(0) / self.cell + 1)
     }
 
@@ -175,7 +184,11 @@ impl Ration {
     }
 
     fn spare(&self) -> i64 {
-        if self.tolerance >= SPARE { 0 } else { (self.cell / 20).clamp(SPARE - self.tolerance, LONGEST_SPARE) }
+        if self.tolerance >= SPARE {
+            0
+        } else {
+            (self.cell / 20).clamp(SPARE - self.tolerance, LONGEST_SPARE)
+        }
     }
 
     /// The store's answer to a wish for `length` that was asked at `asked`.
@@ -186,18 +199,22 @@ impl Ration {
             self.ask_at = self.ask_at.max(free);
             return;
         }
-        let reading = Reading { low: asked - store, high: now - store, at: now };
+        self.read(Reading { low: asked - store, high: now - store, at: now });
         let end = from.saturating_add(length);
         match self.slices.back_mut() {
-            Some(last) if last.end == from => {
-                last.end = end;
-                if reading.doubt(now) <= last.reading.doubt(now) {
-                    last.reading = reading;
-                }
-            }
-            _ => self.slices.push_back(Slice { next: from, end, reading }),
+            Some(last) if last.end == from => last.end = end,
+            _ => self.slices.push_back(Slice { next: from, end }),
         }
         self.debt = self.take(now, self.debt);
+    }
+
+    /// Both what was known and what is new are true, unless the store's clock was set or is another's now.
+    fn read(&mut self, new: Reading) {
+        let known = self.reading.map_or(new, |known| {
+            let (low, high) = known.bounds(new.at);
+            Reading { low: new.low.max(low), high: new.high.min(high), at: new.at }
+        });
+        self.reading = Some(if known.low <= known.high { known } else { new });
     }
 
     /// Drops slices that are used up or whose time has passed. Returns the rest of the last, where it is worth giving
@@ -211,17 +228,19 @@ impl Ration {
             }
             self.slices.pop_front();
             // Nobody was there before the store's clock shows, at the latest, this.
-            let from = slice.next.max(now - slice.reading.bounds(now).0);
-            rest = (self.slices.is_empty() && slice.end - from >= WORTH).then_some(Rest { from, end: slice.end });
+            let low = self.reading.map_or(i64::MIN, |reading| reading.bounds(now).0);
+            let from = slice.next.max(now.saturating_sub(low));
+            rest = (self.slices.is_empty() && slice.end - from >= WORTH)
+                .then_some(Rest { from, end: slice.end });
         }
         rest
     }
 
     fn reach(&self, slice: &Slice, now: i64) -> Reach {
-        let (_, high) = slice.reading.bounds(now);
-        let doubt = slice.reading.doubt(now);
-        let late = (self.tolerance - doubt).max(0);
-        let cut = (doubt - self.tolerance).max(0);
+        let Some(reading) = self.reading else { return Reach { first: 0, now: 0, end: 0 } };
+        let (low, high) = reading.bounds(now);
+        let late = (self.tolerance - (high - low)).max(0);
+        let cut = (high - low - self.tolerance).max(0);
         let now = now - high;
         Reach { first: slice.next.max(now - late), now, end: slice.end - cut }
     }

@@ -123,7 +123,8 @@ impl World {
     fn ask(&mut self, who: usize, waiting: u32, delays: Delays) {
         let now = self.now;
         let daemon = &mut self.daemons[who];
-        if let Some(request) = daemon.request.take_if(|request| request.offer.is_some() && request.back <= now)
+        if let Some(request) =
+            daemon.request.take_if(|request| request.offer.is_some() && request.back <= now)
         {
             request.offer.into_iter().for_each(|offer| request.asked.receive(offer));
         }

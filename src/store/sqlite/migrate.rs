@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use crate::store::{Error, Result};
 
-const MIGRATIONS: &[&str] = 
+const MIGRATIONS: &[&str] =
     &[include_str!("migrations/0001_ledger.sql"), include_str!("migrations/0002_shared_rates.sql")];
 
 /// The version that this program needs.
