@@ -194,12 +194,12 @@ impl Ration {
     /// The store's answer to a wish for `length` that was asked at `asked`.
     pub(super) fn receive(&mut self, offer: Offer, length: i64, asked: i64, now: i64) {
         let (store, from) = (offer.now.saturating_mul(1_000), offer.from.saturating_mul(1_000));
+        self.read(Reading { low: asked - store, high: now - store, at: now });
         if !offer.taken {
             let free = asked + (from - store) - nanos(AHEAD);
             self.ask_at = self.ask_at.max(free);
             return;
         }
-        self.read(Reading { low: asked - store, high: now - store, at: now });
         let end = from.saturating_add(length);
         match self.slices.back_mut() {
             Some(last) if last.end == from => last.end = end,

@@ -16,7 +16,7 @@ use crate::store::rates::{Offer, Wish};
 use crate::store::{Error, Store};
 
 /// What may leave within this time is worth having in hand.
-const HORIZON: Duration = Duration::from_millis(350);
+const HORIZON: Duration = Duration::from_millis(450);
 
 /// What the desk is going to need, scope by scope.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::Result;
 
 /// A slice is taken at most so long before it begins.
-pub const AHEAD: Duration = Duration::from_millis(200);
+pub const AHEAD: Duration = Duration::from_millis(300);
 
 #[async_trait]
 pub trait SharedRates: Send + Sync {
