@@ -89,15 +89,13 @@ impl Lane {
             &config,
             &hungry,
             notes,
+            self.store.clone(),
             self.ledger.clone(),
             self.metrics.clone(),
             self.clock.clone(),
             self.shutdown.clone(),
         );
-        supervisor.spawn("desk", &self.shutdown, async {
-            table.run().await;
-            Ok::<(), Error>(())
-        });
+        supervisor.spawn("desk", &self.shutdown, table.run());
         self.start_workers(&config, &hungry, &desk, &reach, supervisor);
         let accepted = Arc::new(Notify::new());
         let (hours, gate) = Gate::new(config.rules.hours.clone(), self.clock.clone());

@@ -15,9 +15,11 @@ mod ledger;
 mod limit;
 mod listener;
 mod prepared;
+mod ration;
 mod rendering;
 mod retry;
 mod stream;
+mod supply;
 mod worker;
 
 use std::num::NonZeroU32;

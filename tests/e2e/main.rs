@@ -11,6 +11,8 @@ mod broker;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod daemons;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod drains;

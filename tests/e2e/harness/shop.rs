@@ -76,8 +76,7 @@ impl Shop {
 impl<Sink> Shop<Sink> {
     /// Starts the daemon with the template `hello`.
     pub async fn with(setup: Setup, sink: Sink) -> Shop<Sink> {
-        setup.write("templates/hello/template.toml", HELLO);
-        setup.write("templates/hello/email.html.hbs", HELLO_HTML);
+        write_templates(&setup);
         let daemon = Daemon::start(&setup).await;
         let books = Books::of(&setup.store_url);
         Shop { daemon, books, sink, setup }
@@ -123,6 +122,12 @@ impl<Sink> Shop<Sink> {
         assert!(self.daemon.process.ended().await.success(), "{}", self.daemon.process.log());
         self.daemon = Daemon::start(&self.setup).await;
     }
+}
+
+/// The template `hello`.
+pub fn write_templates(setup: &Setup) {
+    setup.write("templates/hello/template.toml", HELLO);
+    setup.write("templates/hello/email.html.hbs", HELLO_HTML);
 }
 
 /// A contact with consent; the e-mail address is the id in lower case at example.com.
