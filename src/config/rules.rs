@@ -7,12 +7,14 @@ use super::reader::Table;
 use crate::model::SmsRules;
 use crate::model::sms_rules::Hours;
 
-/// Sets of rules by their names.
-const PRESETS: &[(&str, fn() -> SmsRules)] = &[("china", SmsRules::china)];
+type Preset = fn() -> SmsRules;
+
+/// By their names.
+const PRESETS: &[(&str, Preset)] = &[("china", SmsRules::china)];
 
 /// The rules in a channel's table; without a word of them, none.
 pub(super) fn rules(channel: &mut Table<'_>) -> SmsRules {
-    let preset = |preset: Option<fn() -> SmsRules>| preset.map(|preset| preset()).unwrap_or_default();
+    let preset = |preset: Option<Preset>| preset.map(|preset| preset()).unwrap_or_default();
     if !channel.holds_table("rules") {
         return preset(channel.word("rules", PRESETS));
     }

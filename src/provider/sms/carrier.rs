@@ -70,7 +70,7 @@ mod tests {
         let unknown = bounced(Bounce::Soft, Reason::RecipientRefused);
         let none = Codes::default();
         // A failure that is worded as a success is none that says anything.
-        assert_eq!(news(&none, false, "XX:9999"), [unknown.clone()]);
+        assert_eq!(news(&none, false, "XX:9999"), std::slice::from_ref(&unknown));
         assert_eq!(
             (news(&none, true, ""), news(&none, false, "DELIVRD")),
             (vec![News::Delivered], vec![unknown])
