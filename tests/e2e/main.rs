@@ -32,6 +32,10 @@ mod schedule;
 #[path = "../it/harness/mod.rs"]
 pub mod services;
 #[cfg(test)]
+mod sms;
+#[cfg(test)]
+mod smtp_by_npm;
+#[cfg(test)]
 mod templates;
 #[cfg(test)]
 mod tracking;
