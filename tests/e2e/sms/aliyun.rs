@@ -11,6 +11,7 @@ use campaignd_loadtest::script::Rule;
 use serde_json::json;
 
 use super::{TextShop, billed, disorder, id, name, phone};
+use crate::harness::books::Fates;
 
 const SECRET: &str = "0123456789abcdef";
 const PEOPLE: usize = 1_500;
@@ -40,13 +41,37 @@ const REFUSED: [(usize, &str, &str); 4] = [
     (640, "isv.DOMESTIC_NUMBER_NOT_SUPPORTED", "rejected/recipient_refused"),
     (1_203, "isv.BLACK_KEY_CONTROL_LIMIT", "rejected/message_refused"),
 ];
-/// Those whose carrier does not deliver.
-const UNDELIVERED: [(usize, &str, &str); 5] = [
+/// Those whose carrier does not deliver: every code of theirs that is known, and one that is not.
+const UNDELIVERED: [(usize, &str, &str); 18] = [
     (30, "MK:0001", "bounced/unknown_recipient"),
-    (40, "MK:0010", "bounced/recipient_refused"),
+    (31, "CB:0001", "bounced/unknown_recipient"),
+    (32, "MI:0073", "bounced/unknown_recipient"),
+    (33, "MI:0210", "bounced/unknown_recipient"),
+    (40, "MK:0005", "bounced/recipient_refused"),
+    (41, "MK:0013", "bounced/recipient_refused"),
+    (42, "EXPIRED", "bounced/recipient_refused"),
+    (43, "MK:0010", "bounced/recipient_refused"),
+    (44, "MK:0023", "bounced/recipient_refused"),
+    (45, "XX:9999", "bounced/recipient_refused"),
     (50, "MBBLACK", "bounced/recipient_refused"),
+    (51, "DBBLACK", "bounced/recipient_refused"),
+    (52, "DB:0144", "bounced/recipient_refused"),
+    (53, "TDBLACK", "bounced/recipient_refused"),
     (60, "IB:0008", "bounced/temporary_failure"),
-    (70, "KEYWORD", "bounced/message_refused"),
+    (61, "MI:0061", "bounced/temporary_failure"),
+    (70, "MK:0115", "bounced/message_refused"),
+    (71, "KEYWORD", "bounced/message_refused"),
+];
+/// What a row of those codes means for the next campaign: dead numbers and those who opted out are left out.
+const LEFT_OUT: [(usize, &str); 8] = [
+    (30, "excluded/suppressed"),
+    (31, "excluded/suppressed"),
+    (32, "excluded/suppressed"),
+    (33, "excluded/suppressed"),
+    (50, "excluded/unsubscribed"),
+    (51, "excluded/unsubscribed"),
+    (52, "excluded/unsubscribed"),
+    (53, "excluded/unsubscribed"),
 ];
 
 fn service(rules: Vec<Rule>) -> Options {
@@ -148,25 +173,26 @@ async fn leaving_and_what_follows(shop: &TextShop, service: &Aliyun, single: &Al
         assert!(service.reply(&number(i), "1234", words).await);
         shop.assert_unsubscribed(i, gone).await;
     }
-    shop.assert_unsubscribed(50, true).await;
-    let audience: Vec<String> = [7, 30, 40, 50, 110, 120, 200, 210, 220].map(id).into();
-    shop.campaign("again", json!({"contacts": audience}), json!({"provider": "singly"})).await;
-    shop.books.until("again", CampaignStatus::Finished).await;
-    let expected = [
+    shop.assert_unsubscribed(53, true).await;
+    let others = [
         (7, "excluded/suppressed"),
-        (30, "excluded/suppressed"),
         (40, "delivered"),
-        (50, "excluded/unsubscribed"),
+        (45, "delivered"),
+        (60, "delivered"),
+        (70, "delivered"),
         (110, "delivered"),
         (120, "unknown/connection_lost"),
         (200, "excluded/unsubscribed"),
         (210, "excluded/unsubscribed"),
         (220, "delivered"),
     ];
-    let expected = expected.map(|(i, fate)| (id(i), fate.to_owned())).into();
+    let expected: Fates = others.iter().chain(&LEFT_OUT).map(|(i, fate)| (id(*i), (*fate).to_owned())).collect();
+    let audience: Vec<&String> = expected.keys().collect();
+    shop.campaign("again", json!({"contacts": audience}), json!({"provider": "singly"})).await;
+    shop.books.until("again", CampaignStatus::Finished).await;
     shop.settle("again", &expected).await;
     shop.assert_report("again", &expected, billed(&expected, text)).await;
-    assert_eq!((single.tally().counts().messages, single.tally().to(&number(110))), (3, 1));
+    assert_eq!((single.tally().counts().messages, single.tally().to(&number(110))), (6, 1));
 
     // What serves the contract still goes to whoever left; a new number becomes a contact.
     shop.message("order-1", json!({"external_id": id(200)})).await;

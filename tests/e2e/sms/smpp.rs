@@ -33,11 +33,14 @@ const REFUSED: [(usize, &str, &str); 3] = [
     (9, "0x0A", "rejected/message_refused"),
     (13, "0xFE", "rejected/recipient_refused"),
 ];
-/// Those whom the message does not reach.
-const UNDELIVERED: [(usize, &str, &str); 3] = [
+/// Those whom the message does not reach, or of whom nobody knows.
+const UNDELIVERED: [(usize, &str, &str); 6] = [
     (29, "UNDELIV", "bounced/recipient_refused"),
     (37, "EXPIRED", "bounced/temporary_failure"),
     (49, "REJECTD", "bounced/policy_refused"),
+    (53, "DELETED", "bounced/policy_refused"),
+    (57, "ACCEPTD", "accepted"),
+    (61, "UNKNOWN", "accepted"),
 ];
 /// The SMSC throttles three times and is in trouble once: all of them are tried again.
 const AGAIN: [(u64, &str); 4] = [(200, "0x58"), (700, "0x58"), (701, "0x14"), (1_100, "0x08")];

@@ -21,10 +21,10 @@ function refusal(code, message) {
 function judge(address) {
   const first = !seen.has(address);
   seen.add(address);
-  if (address.startsWith("reject")) return refusal(550, "no such mailbox");
-  if (address.startsWith("defer") && first) return refusal(451, "try again later");
-  if (address.startsWith("full")) return refusal(452, "mailbox full");
-  if (address.startsWith("leave") && first) return refusal(421, "going away");
+  if (address.startsWith("reject")) return refusal(550, "5.1.1 no such mailbox");
+  if (address.startsWith("defer") && first) return refusal(451, "4.7.1 try again later");
+  if (address.startsWith("full")) return refusal(452, "4.2.2 mailbox full");
+  if (address.startsWith("leave") && first) return refusal(421, "4.3.2 going away");
   return null;
 }
 
@@ -44,7 +44,7 @@ const server = new SMTPServer({
       const { mailFrom, rcptTo } = session.envelope;
       const line = { from: mailFrom.address, to: rcptTo.map((to) => to.address), subject: subject && subject[1] };
       fs.appendFileSync(file, JSON.stringify(line) + "\n");
-      done(null, "taken");
+      done(null, "2.0.0 taken");
     });
   },
 });
