@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn every_word_of_the_trade_opts_out() {
-        for word in "R T TD N QX TUI 退订 取消 拒收 拒绝 不要 STOP STOPALL UNSUBSCRIBE CANCEL END QUIT".split(' ') {
+        for word in
+            "R T TD N QX TUI 退订 取消 拒收 拒绝 不要 STOP STOPALL UNSUBSCRIBE CANCEL END QUIT".split(' ')
+        {
             assert!(opts_out(word), "{word}");
         }
     }

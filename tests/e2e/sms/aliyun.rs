@@ -186,7 +186,8 @@ async fn leaving_and_what_follows(shop: &TextShop, service: &Aliyun, single: &Al
         (210, "excluded/unsubscribed"),
         (220, "delivered"),
     ];
-    let expected: Fates = others.iter().chain(&LEFT_OUT).map(|(i, fate)| (id(*i), (*fate).to_owned())).collect();
+    let expected: Fates =
+        others.iter().chain(&LEFT_OUT).map(|(i, fate)| (id(*i), (*fate).to_owned())).collect();
     let audience: Vec<&String> = expected.keys().collect();
     shop.campaign("again", json!({"contacts": audience}), json!({"provider": "singly"})).await;
     shop.books.until("again", CampaignStatus::Finished).await;

@@ -11,7 +11,8 @@ use crate::harness::node::NodePeer;
 
 const PEOPLE: usize = 500;
 const WINDOW: usize = 10;
-const TEMPLATE: &str = "[sms]\ntext = \"{{name}}, all is 20 % off this week in the garden shop. Reply STOP to opt out.\"\n";
+const TEMPLATE: &str =
+    "[sms]\ntext = \"{{name}}, all is 20 % off this week in the garden shop. Reply STOP to opt out.\"\n";
 
 fn text(i: usize) -> String {
     format!("{}, all is 20 % off this week in the garden shop. Reply STOP to opt out.", name(i))

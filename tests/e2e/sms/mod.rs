@@ -31,7 +31,11 @@ fn name(i: usize) -> String {
 
 /// Where each is a customer: two shops, one of them far away and with a long name.
 fn shop(i: usize) -> &'static str {
-    if i.is_multiple_of(4) { "浦东新区世纪大道一百号三楼东侧扶梯旁边的花园商店旗舰店新址，地铁二号线六号口" } else { "静安" }
+    if i.is_multiple_of(4) {
+        "浦东新区世纪大道一百号三楼东侧扶梯旁边的花园商店旗舰店新址，地铁二号线六号口步行五分钟"
+    } else {
+        "静安"
+    }
 }
 
 fn id(i: usize) -> String {

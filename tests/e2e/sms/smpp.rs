@@ -6,8 +6,8 @@ use std::time::Duration;
 use campaignd::model::CampaignStatus;
 use campaignd_loadtest::callback::Plan;
 use campaignd_loadtest::script::Rule;
-use campaignd_loadtest::sms::segments;
 use campaignd_loadtest::smpp::{Ids, Options, Smsc};
+use campaignd_loadtest::sms::segments;
 use serde_json::json;
 
 use super::{TextShop, billed, disorder, id, name, phone};
@@ -16,7 +16,8 @@ use crate::harness::books::Fates;
 const PEOPLE: usize = 2_000;
 const WINDOW: usize = 20;
 const BINDS: usize = 2;
-const TEMPLATE: &str = "[sms]\ntext = \"{{name}}, all is 20 % off this week in the garden shop. Reply STOP to opt out.\"\n";
+const TEMPLATE: &str =
+    "[sms]\ntext = \"{{name}}, all is 20 % off this week in the garden shop. Reply STOP to opt out.\"\n";
 
 fn text(i: usize) -> String {
     format!("{}, all is 20 % off this week in the garden shop. Reply STOP to opt out.", name(i))
@@ -74,8 +75,9 @@ fn scripted(i: usize) -> Option<&'static str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_window_is_kept_and_what_is_throttled_goes_again() {
-    let smsc =
-        Smsc::start("127.0.0.1:0", options(AGAIN.map(|(nth, code)| Rule::nth(nth).code(code)))).await.unwrap();
+    let smsc = Smsc::start("127.0.0.1:0", options(AGAIN.map(|(nth, code)| Rule::nth(nth).code(code))))
+        .await
+        .unwrap();
     let shop = open(&smsc).await;
     shop.campaign("spring", json!({"all": true}), json!({})).await;
     shop.books.until("spring", CampaignStatus::Finished).await;

@@ -13,7 +13,8 @@ use super::{TextShop, billed, disorder, id, name, phone};
 
 const PEOPLE: usize = 600;
 const FROM: &str = "+15557122661";
-const TEMPLATE: &str = "[sms]\ntext = \"{{name}}, all is 20 % off this week in the garden shop. Reply STOP to opt out.\"\n";
+const TEMPLATE: &str =
+    "[sms]\ntext = \"{{name}}, all is 20 % off this week in the garden shop. Reply STOP to opt out.\"\n";
 /// Segments a second, and at once.
 const RATE: f64 = 150.0;
 const BURST: f64 = 15.0;
