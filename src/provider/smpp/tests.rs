@@ -277,9 +277,9 @@ async fn a_cut_tears_no_more_messages_than_the_window_holds() {
     let settings = SmppSettings { window: NonZeroU16::new(4).unwrap(), ..settings(smsc.addr().port()) };
     let (provider, _told) = provider(&settings);
     let mut sending = JoinSet::new();
-    for number in 0..16 {
+    for number in 0..16_i64 {
         let mut session = ready(&provider).await;
-        let long = |n| message(4 * number + n, &"a".repeat(300));
+        let long = move |n| message(4 * number + n, &"a".repeat(300));
         sending.spawn(async move { session.send(&[long(1), long(2), long(3), long(4)]).await });
     }
     let outcomes = sending.join_all().await.concat();
