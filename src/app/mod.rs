@@ -9,6 +9,7 @@ mod listeners;
 mod observers;
 mod outbox;
 mod receipts;
+mod rules;
 mod tracking;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::store::sqlite::SqliteStore;
 pub use daemon::run;
 pub use lanes::account;
 pub use listeners::Listening;
+pub use rules::templates;
 
 /// The configured store; connects when it is first asked for something.
 ///

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Smpp;
-use crate::config::{Secret, SmppSettings};
+use crate::config::{Codes, Secret, SmppSettings};
 use crate::model::content::SmsContent;
 use crate::model::receipt::{About, News};
 use crate::model::{CampaignNo, Channel, ContactNo, Content, DeliveryKey, Outcome, Purpose, Reason, Receipt};
@@ -40,6 +40,7 @@ fn settings(port: u16) -> SmppSettings {
         hex_ids: false,
         enquire: Duration::from_secs(20),
         timeout: Duration::from_secs(20),
+        codes: Codes::default(),
     }
 }
 

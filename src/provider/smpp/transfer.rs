@@ -4,6 +4,7 @@
 //! answered. Of a message in several parts that was taken in part, the refused rest is tried again: nothing that was
 //! taken is ever sent again.
 
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::sleep;
 
@@ -13,6 +14,7 @@ use super::pdu::{Address, Submit};
 use super::status;
 use super::text::{Encoded, encoded};
 use super::wire::{Answer, Wire};
+use crate::config::Codes;
 use crate::model::content::SmsContent;
 use crate::model::{Content, Outcome, Reason};
 use crate::provider::{Body, Message};
@@ -200,9 +202,10 @@ impl<'c> Transfer<'c> {
 
     /// Tries the refused parts of messages again whose other parts were taken.
     async fn repair(&mut self) {
+        let codes = &self.account.settings.codes;
         for _ in 0..REPAIRS {
             let torn: Vec<usize> =
-                (0..self.flights.len()).filter(|number| self.flights[*number].is_torn()).collect();
+                (0..self.flights.len()).filter(|number| self.flights[*number].is_torn(codes)).collect();
             if torn.is_empty() || self.wire.is_retired() {
                 return;
             }
@@ -231,12 +234,12 @@ impl Flight<'_> {
     }
 
     /// Taken in part, and the rest may be taken in a moment.
-    fn is_torn(&self) -> bool {
+    fn is_torn(&self, codes: &Codes) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Taken(_)))
             && self.parts.iter().any(|part| matches!(part, Part::Refused(_)))
             && self.parts.iter().all(|part| match part {
                 Part::Taken(_) => true,
-                Part::Refused(status) => status::is_passing(*status),
+                Part::Refused(status) => status::is_passing(codes, *status),
                 _ => false,
             })
     }
@@ -270,7 +273,10 @@ impl Flight<'_> {
                 }
                 Outcome::Accepted { provider_ref }
             }
-            (None, _) if taken == 0 => refused.map_or(Outcome::Returned, |(_, why)| status::refused(why)),
+            (None, _) if taken == 0 => {
+                let codes = &account.settings.codes;
+                refused.map_or(Outcome::Returned, |(_, why)| status::refused(codes, why, Timestamp::now()))
+            }
             // To send it again would double what was taken, to call it rejected would deny that.
             (None, Some((number, why))) => unknown(
                 Reason::NoAnswer,

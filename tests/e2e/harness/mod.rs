@@ -1,6 +1,7 @@
 //! The daemon and its peers as values of a test: started on free ports, stopped and cleaned up when dropped.
 
 pub mod books;
+pub mod chance;
 pub mod consume;
 pub mod daemon;
 pub mod http;
@@ -10,6 +11,7 @@ pub mod node;
 pub mod postfix;
 pub mod process;
 pub mod publish;
+pub mod reckoning;
 pub mod shop;
 
 use std::net::SocketAddr;
