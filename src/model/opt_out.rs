@@ -77,6 +77,15 @@ mod tests {
     }
 
     #[test]
+    fn every_word_of_the_trade_opts_out() {
+        for word in
+            "R T TD N QX TUI 退订 取消 拒收 拒绝 不要 STOP STOPALL UNSUBSCRIBE CANCEL END QUIT".split(' ')
+        {
+            assert!(opts_out(word), "{word}");
+        }
+    }
+
+    #[test]
     fn sentences_and_other_words_do_not() {
         for reply in
             ["", "。", "请退订", "stop it", "S T O P", "RR", "NO", "Y", "please stop", "1", "END OF MAY"]

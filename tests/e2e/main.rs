@@ -42,7 +42,11 @@ mod schedule;
 #[path = "../it/harness/mod.rs"]
 pub mod services;
 #[cfg(test)]
+mod sms;
+#[cfg(test)]
 mod sms_rules;
+#[cfg(test)]
+mod smtp_by_npm;
 #[cfg(test)]
 mod smtp_faults;
 #[cfg(test)]

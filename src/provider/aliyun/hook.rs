@@ -127,8 +127,10 @@ impl AliyunHook {
     /// What a number that is masked replies is nobody's.
     fn replied(&self, reply: &Reply, now: Timestamp) -> Option<Receipt> {
         let news = if opts_out(&reply.content) { News::Unsubscribed } else { News::Replied };
+        // Aliyun does not say among what a sequence_id is one of a kind.
+        let key = format!("reply {} {}", reply.sequence_id, reply.phone_number);
         Some(Receipt {
-            id: Receipt::id(&self.name, &format!("reply {}", reply.sequence_id), news.as_str()),
+            id: Receipt::id(&self.name, &key, news.as_str()),
             about: About::Address { channel: Channel::Sms, address: canonical(&reply.phone_number)? },
             at: instant(&reply.send_time).map_or(now, |at| at.min(now)),
             news,

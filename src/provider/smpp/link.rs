@@ -59,7 +59,7 @@ impl Link {
         let bound = timeout(wait, bind(account, &mut stream, &mut input)).await;
         bound.map_err(|_| failed(format!("no answer to the bind within {} s", wait.as_secs())))??;
         let (reader, writer) = tokio::io::split(stream);
-        let window = account.settings.window.get().into();
+        let window = account.settings.window.get();
         let wire = Arc::new(Wire::new(writer, account.trust.is_some(), BIND_SEQUENCE, window, wait));
         let (answers, to_write) = mpsc::channel(ANSWERS);
         let (deliveries, to_hand_on) = mpsc::channel(DELIVERIES);

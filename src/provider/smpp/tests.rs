@@ -273,6 +273,22 @@ async fn what_a_cut_leaves_unanswered_is_in_doubt_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_cut_tears_no_more_messages_than_the_window_holds() {
+    let smsc = smsc(ruled([Rule::nth(41).cut_before()])).await;
+    let settings = SmppSettings { window: NonZeroU16::new(4).unwrap(), ..settings(smsc.addr().port()) };
+    let (provider, _told) = provider(&settings);
+    let mut sending = JoinSet::new();
+    for number in 0..16_i64 {
+        let mut session = ready(&provider).await;
+        let long = move |n| message(4 * number + n, &"a".repeat(300));
+        sending.spawn(async move { session.send(&[long(1), long(2), long(3), long(4)]).await });
+    }
+    let outcomes = sending.join_all().await.concat();
+    let doubtful = verdicts(&outcomes).into_iter().filter(|verdict| *verdict == LOST).count();
+    assert!((1..=4).contains(&doubtful), "{doubtful} of {}", outcomes.len());
+}
+
+#[tokio::test]
 async fn a_late_answer_is_in_doubt_and_holds_nobody_up() {
     let smsc = smsc(ruled([Rule::to(destination(2)).wait(PATIENCE * 2)])).await;
     let settings = SmppSettings {

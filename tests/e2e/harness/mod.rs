@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod http;
 pub mod instance;
 pub mod mail;
+pub mod node;
 pub mod postfix;
 pub mod process;
 pub mod publish;
