@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{campaigns, contacts, deliveries, request};
+use super::super::{audit, campaigns, contacts, deliveries, request};
 
 const JSON: &str = "application/json";
 
 pub(super) fn paths() -> Value {
     let mut paths = Map::new();
-    for group in [jobs(), campaigns(), deliveries(), contacts(), operations(), public()] {
+    for group in [jobs(), campaigns(), deliveries(), contacts(), audit(), operations(), public()] {
         paths.extend(group);
     }
     Value::Object(paths)
@@ -26,6 +26,8 @@ pub(super) fn responses() -> Value {
         "TooLarge": problem("the body is over its limit"),
         "NotJson": problem("the body is not application/json"),
         "Invalid": problem("each fault of the body with its JSON path; nothing changed"),
+        "Unauthorized": problem("no API token, or none that is valid; `WWW-Authenticate` says how"),
+        "Forbidden": problem("the API token lacks the scope"),
         "Failed": problem("a fault of the daemon or its store; the log says more"),
         "Away": away,
     })
@@ -133,6 +135,22 @@ fn contacts() -> Map<String, Value> {
         json!({"parameters": parameters, "get": timeline}),
     ));
     paths
+}
+
+fn audit() -> Map<String, Value> {
+    let mut list = operation("admin", "listAudit", "Who did what, newest first; needs the scope `admin`");
+    list["parameters"] = json!([
+        query("since", &json!({"type": "string", "format": "date-time"})),
+        query(
+            "contact",
+            &json!({"type": "string", "description": "an external id, also of an erased contact"})
+        ),
+        query("before", &json!({"type": "integer", "description": "`next_before` of the page before"})),
+        limit(audit::DEFAULT_LIMIT),
+    ]);
+    list["responses"] = json!({"200": answers("a page", JSON, &schema("Audit"))});
+    refuse(&mut list, READING);
+    one("/v1/audit", json!({"get": list}))
 }
 
 fn operations() -> Map<String, Value> {

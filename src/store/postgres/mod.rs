@@ -1,11 +1,14 @@
 //! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
 
+mod audit;
 mod cached;
 mod campaigns;
 mod contacts;
 mod counters;
 mod dispatching;
 mod engagement;
+mod erasing;
+mod exports;
 mod filter;
 mod granting;
 mod jobs;
@@ -22,6 +25,7 @@ mod reports;
 mod standing;
 mod suppressing;
 mod ticking;
+mod tokens;
 mod tracking;
 mod upserting;
 
