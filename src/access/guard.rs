@@ -11,7 +11,6 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
-use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -19,6 +18,7 @@ use super::attempts::Attempts;
 use super::book::{Book, Unknown};
 use super::credentials::Credentials;
 use super::hosts::{Hosts, Misdirected};
+use crate::clock::Clock;
 use crate::http::{Problem, client_ip};
 use crate::model::access::{Caller, Scope, Scopes};
 use crate::telemetry::Metrics;
@@ -34,6 +34,7 @@ pub struct Guard {
     demanding: bool,
     trusted_proxies: Vec<IpNet>,
     attempts: Attempts,
+    clock: Clock,
     metrics: Arc<Metrics>,
 }
 
@@ -56,10 +57,11 @@ impl Guard {
         book: Book,
         hosts: Hosts,
         trusted_proxies: Vec<IpNet>,
+        clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
         let demanding = !listener.to_canonical().is_loopback();
-        Guard { book, hosts, demanding, trusted_proxies, attempts: Attempts::default(), metrics }
+        Guard { book, hosts, demanding, trusted_proxies, attempts: Attempts::default(), clock, metrics }
     }
 
     fn admit(&self, request: &Request) -> Result<Caller, Refusal> {
@@ -89,7 +91,7 @@ impl Guard {
         if let Some(left) = self.attempts.locked(peer, now) {
             return Err(Refusal::Locked(left.as_secs() + u64::from(left.subsec_nanos() > 0)));
         }
-        match token.map_or(Err(Unknown::Token), |token| self.book.caller(token, Timestamp::now())) {
+        match token.map_or(Err(Unknown::Token), |token| self.book.caller(token, self.clock.now())) {
             Ok(caller) => Ok(caller),
             Err(Unknown::Book) => Err(Refusal::NotReady),
             Err(Unknown::Token) => {

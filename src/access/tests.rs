@@ -48,8 +48,14 @@ impl Door {
         let (book, metrics) = (Book::default(), Arc::new(Metrics::new().unwrap()));
         let proxies = vec!["10.0.0.0/8".parse().unwrap()];
         let hosts = Hosts::new(&["campaigns.internal".to_owned()]);
-        let door =
-            Arc::new(Guard::new(listener.parse().unwrap(), book.clone(), hosts, proxies, metrics.clone()));
+        let door = Arc::new(Guard::new(
+            listener.parse().unwrap(),
+            book.clone(),
+            hosts,
+            proxies,
+            Clock::system(),
+            metrics.clone(),
+        ));
         let who = async |request: Request| {
             let caller = request.extensions().get::<Caller>().unwrap();
             format!("{} {}", caller.actor.as_str(), caller.scopes.names().join(" "))

@@ -25,6 +25,7 @@ use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_even
 use crate::access;
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
+use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
@@ -75,6 +76,7 @@ struct Daemon {
     path: PathBuf,
     store: Arc<dyn Store>,
     me: Incarnation,
+    clock: Clock,
     metrics: Arc<Metrics>,
     health: Health,
     supervisor: Supervisor,
@@ -122,6 +124,7 @@ pub async fn run(
         path,
         store,
         me,
+        clock: Clock::system(),
     };
     daemon.serve(signals, stop, started).await
 }
@@ -214,6 +217,7 @@ impl Daemon {
             ledger,
             heart,
             metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
             shutdown: self.parts.lanes.clone(),
         };
         let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
@@ -293,9 +297,9 @@ impl Daemon {
         let directory = Arc::new(StoreDirectory::new(self.store.clone()));
         let (recorder, flusher) = event_recorder();
         let publish = self.config.amqp.is_some();
-        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let (store, metrics, clock) = (self.store.clone(), self.metrics.clone(), self.clock.clone());
         self.supervisor.spawn("event writer", &self.parts.events, async move {
-            write_events(flusher, store, metrics, publish).await;
+            write_events(flusher, store, metrics, clock, publish).await;
             Ok::<(), Error>(())
         });
         let tracking = &self.config.tracking;
@@ -342,7 +346,8 @@ impl Daemon {
         let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(api);
         let (address, tasks) = (listener.local_addr()?.ip(), (&self.supervisor, &self.parts.admin));
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
-        let router = guarded(router, address, &self.config.http, store, metrics, tasks).await;
+        let router =
+            guarded(router, address, &self.config.http, store, (self.clock.clone(), metrics), tasks).await;
         serve_on_own_thread(listener, router, &self.parts.admin)
     }
 
@@ -401,7 +406,7 @@ impl Daemon {
     async fn reload(&mut self, lanes: &[LaneHandle]) {
         let ending = match self.reread(lanes).await {
             Ok(()) => {
-                self.metrics.config_reload.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
+                self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
                 info!("rates and templates were read again");
                 Ending::Done
             }

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::middleware::from_fn;
 
 use crate::access::{Book, Guard, Hosts, Keeper, guard};
+use crate::clock::Clock;
 use crate::config::Http;
 use crate::lifecycle::{Shutdown, Supervisor};
 use crate::store::Store;
@@ -18,7 +19,7 @@ pub(super) async fn guarded(
     listener: IpAddr,
     http: &Http,
     store: Arc<dyn Store>,
-    metrics: Arc<Metrics>,
+    (clock, metrics): (Clock, Arc<Metrics>),
     (supervisor, part): (&Supervisor, &Shutdown),
 ) -> Router {
     let book = Book::default();
@@ -26,6 +27,6 @@ pub(super) async fn guarded(
     keeper.begin().await;
     supervisor.spawn("API tokens", part, keeper.run());
     let hosts = Hosts::new(&http.admin_hosts);
-    let door = Arc::new(Guard::new(listener, book, hosts, http.trusted_proxies.clone(), metrics));
+    let door = Arc::new(Guard::new(listener, book, hosts, http.trusted_proxies.clone(), clock, metrics));
     router.layer(from_fn(move |request, next| guard(door.clone(), request, next)))
 }

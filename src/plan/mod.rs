@@ -189,7 +189,7 @@ impl Housekeeper {
         if prune {
             self.store.prune_jobs(JOB_DAYS).await?;
             self.store.prune_audit(AUDIT_DAYS).await?;
-            self.store.erase_late(jiff::Timestamp::now() - ERASED_LATELY).await?;
+            self.store.erase_late(ERASED_LATELY).await?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -35,9 +35,9 @@ pub trait Contacts: Send + Sync {
     /// stay; the number is never used again. `false` where there is no such contact.
     async fn erase_contact(&self, external_id: &str) -> Result<bool>;
 
-    /// Forgets again what was on its way when contacts were erased, as the answer of a provider, for those erased after
-    /// `since`. Returns how many contacts were looked after.
-    async fn erase_late(&self, since: Timestamp) -> Result<u64>;
+    /// Forgets again what was on its way when contacts were erased, as the answer of a provider, for those erased
+    /// less than `age` ago. Returns how many contacts were looked after.
+    async fn erase_late(&self, age: SignedDuration) -> Result<u64>;
 
     /// Returns how many were new.
     async fn suppress(&self, entries: &[Suppression]) -> Result<u64>;

@@ -11,7 +11,19 @@ pub(super) fn paths() -> Value {
     for group in [jobs(), campaigns(), deliveries(), contacts(), audit(), operations(), public()] {
         paths.extend(group);
     }
+    paths.iter_mut().filter(|(path, _)| !PROBES.contains(&path.as_str())).for_each(|(_, item)| guard(item));
     Value::Object(paths)
+}
+
+/// What answers without a token.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Adds what the listener refuses before a route is asked.
+fn guard(item: &mut Value) {
+    let operations = item.as_object_mut().into_iter().flat_map(|item| item.values_mut());
+    for operation in operations.filter(|operation| operation["tags"] == json!(["admin"])) {
+        refuse(operation, &["401 Unauthorized", "403 Forbidden", "421 Misdirected", "429 Locked"]);
+    }
 }
 
 /// Refusals that many routes share.
@@ -28,6 +40,8 @@ pub(super) fn responses() -> Value {
         "Invalid": problem("each fault of the body with its JSON path; nothing changed"),
         "Unauthorized": problem("no API token, or none that is valid; `WWW-Authenticate` says how"),
         "Forbidden": problem("the API token lacks the scope"),
+        "Misdirected": problem("`Host` names nothing of ours"),
+        "Locked": problem("too many wrong API tokens from this address; try again after `Retry-After` seconds"),
         "Failed": problem("a fault of the daemon or its store; the log says more"),
         "Away": away,
     })

@@ -1,7 +1,7 @@
 //! Contacts on PostgreSQL: lookups, erasure, suppressions.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
@@ -128,10 +128,10 @@ impl Contacts for PgStore {
         Ok(erased)
     }
 
-    async fn erase_late(&self, since: Timestamp) -> Result<u64> {
+    async fn erase_late(&self, age: SignedDuration) -> Result<u64> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
-        let contacts = erase_late(&transaction, since).await?;
+        let contacts = erase_late(&transaction, age).await?;
         transaction.commit().await?;
         Ok(contacts)
     }

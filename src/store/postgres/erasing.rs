@@ -1,7 +1,7 @@
 //! Erasure on PostgreSQL: what names the person goes, rows and counts stay.
 
 use deadpool_postgres::Transaction;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::store::Result;
 
@@ -80,8 +80,9 @@ async fn erase_details(transaction: &Transaction<'_>, contacts: &[i64]) -> Resul
     Ok(())
 }
 
-/// The same for all contacts that were erased after `since`.
-pub(super) async fn erase_late(transaction: &Transaction<'_>, since: Timestamp) -> Result<u64> {
+/// The same for all contacts that were erased less than `age` ago.
+pub(super) async fn erase_late(transaction: &Transaction<'_>, age: SignedDuration) -> Result<u64> {
+    let since = Timestamp::now() - age;
     let rows = transaction.query("SELECT number FROM contacts WHERE erased_at > $1", &[&since]).await?;
     let contacts: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
     if !contacts.is_empty() {

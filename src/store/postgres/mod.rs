@@ -1,5 +1,6 @@
 //! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
 
+mod adding;
 mod audit;
 mod cached;
 mod campaigns;
@@ -7,6 +8,7 @@ mod contacts;
 mod counters;
 mod dispatching;
 mod engagement;
+mod entries;
 mod erasing;
 mod exports;
 mod filter;

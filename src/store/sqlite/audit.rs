@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
+use super::SqliteStore;
 use super::values::At;
-use super::{SqliteStore, now};
 use crate::model::audit::Deed;
 use crate::store::audit::{Audit, AuditQuery, AuditRecord};
 use crate::store::{Admin, Result};
@@ -24,7 +24,7 @@ impl Audit for SqliteStore {
             for deed in deeds {
                 let contact = deed.contact.as_deref().map(|id| secrets.contact_hash(id)).transpose()?;
                 insert.execute(params![
-                    now(),
+                    connection.now_us(),
                     deed.who.as_str(),
                     deed.action.as_str(),
                     deed.subject,
@@ -58,7 +58,7 @@ impl Audit for SqliteStore {
 
     async fn prune_audit(&self, days: u32) -> Result<u64> {
         self.write(move |connection| {
-            let before = now() - i64::from(days) * DAY;
+            let before = connection.now_us() - i64::from(days) * DAY;
             let sql = "DELETE FROM audit WHERE at < ?1";
             Ok(connection.prepare_cached(sql)?.execute([before])? as u64)
         })

@@ -1,13 +1,14 @@
 //! Contacts on SQLite: lookups, erasure, suppressions.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use jiff::SignedDuration;
+use rusqlite::{OptionalExtension, Row, params};
 
+use super::connection::Connection;
 use super::erasing::{erase, erase_late};
 use super::upserting::upsert;
 use super::values::{At, Json};
-use super::{SqliteStore, decode, now, numbers};
+use super::{SqliteStore, decode, numbers};
 use crate::model::address::canonical;
 use crate::model::contact::Contact;
 use crate::model::{Channel, EventKind, Reason, State};
@@ -66,8 +67,8 @@ impl Contacts for SqliteStore {
         self.write(move |connection| erase(connection, &external_id, &hash)).await
     }
 
-    async fn erase_late(&self, since: Timestamp) -> Result<u64> {
-        self.write(move |connection| erase_late(connection, since)).await
+    async fn erase_late(&self, age: SignedDuration) -> Result<u64> {
+        self.write(move |connection| erase_late(connection, age)).await
     }
 
     async fn suppress(&self, entries: &[Suppression]) -> Result<u64> {
@@ -83,7 +84,7 @@ impl Contacts for SqliteStore {
             )?;
             let mut added = 0;
             for (channel, hash, reason) in entries {
-                added += insert.execute(params![channel.code(), hash, reason, now()])? as u64;
+                added += insert.execute(params![channel.code(), hash, reason, connection.now_us()])? as u64;
             }
             Ok(added)
         })

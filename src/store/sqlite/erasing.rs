@@ -1,9 +1,9 @@
 //! Erasure on SQLite: what names the person goes, rows and counts stay.
 
-use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use jiff::SignedDuration;
+use rusqlite::{OptionalExtension, params};
 
-use super::now;
+use super::connection::Connection;
 use super::values::At;
 use crate::store::Result;
 
@@ -26,7 +26,7 @@ pub(super) fn erase(connection: &Connection, external_id: &str, hash: &[u8]) -> 
          WHERE external_id = ?1 RETURNING number";
     let erased: Option<i64> = connection
         .prepare_cached(erase)?
-        .query_row(params![external_id, hash, now()], |row| row.get(0))
+        .query_row(params![external_id, hash, connection.now_us()], |row| row.get(0))
         .optional()?;
     let Some(contact) = erased else { return Ok(false) };
     leave_waiting(connection, external_id, contact)?;
@@ -69,10 +69,12 @@ fn erase_details(connection: &Connection, contact: i64) -> Result<()> {
     Ok(())
 }
 
-/// The same for all contacts that were erased after `since`.
-pub(super) fn erase_late(connection: &Connection, since: Timestamp) -> Result<u64> {
+/// The same for all contacts that were erased less than `age` ago.
+pub(super) fn erase_late(connection: &Connection, age: SignedDuration) -> Result<u64> {
     let mut find = connection.prepare_cached("SELECT number FROM contacts WHERE erased_at > ?1")?;
-    let contacts = find.query_map([At(since)], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let contacts = find
+        .query_map([At(connection.now() - age)], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
     for contact in &contacts {
         erase_details(connection, *contact)?;
     }

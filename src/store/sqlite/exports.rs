@@ -1,9 +1,10 @@
 //! Everything kept about a person, on SQLite. Each query finds its rows by the contact's number.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{OptionalExtension, Params, Row, params};
 use serde_json::{Map, Value};
 
+use super::connection::Connection;
 use super::values::{At, Json};
 use super::{SqliteStore, decode};
 use crate::model::event::MachineRule;

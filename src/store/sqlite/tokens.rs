@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
+use super::connection::Connection;
 use super::values::At;
-use super::{SqliteStore, decode, now};
+use super::{SqliteStore, decode};
 use crate::model::access::Scopes;
 use crate::store::Result;
 use crate::store::tokens::{Created, LiveToken, MOST_TOKENS, NewToken, TokenRecord, Tokens};
@@ -62,7 +63,7 @@ impl Tokens for SqliteStore {
         let name = name.to_owned();
         self.write(move |connection| {
             let sql = format!("UPDATE tokens SET revoked_at = ?1 WHERE name = ?2 AND {LIVE}");
-            Ok(connection.prepare_cached(&sql)?.execute(params![now(), name])? > 0)
+            Ok(connection.prepare_cached(&sql)?.execute(params![connection.now_us(), name])? > 0)
         })
         .await
     }
@@ -70,13 +71,14 @@ impl Tokens for SqliteStore {
 
 fn create(connection: &Connection, token: &NewToken) -> Result<Created> {
     let count = format!("SELECT count(*) FROM tokens WHERE {LIVE}");
-    let live: u32 = connection.prepare_cached(&count)?.query_row([now()], |row| row.get(0))?;
+    let live: u32 = connection.prepare_cached(&count)?.query_row([connection.now_us()], |row| row.get(0))?;
     if live as usize >= MOST_TOKENS {
         return Ok(Created::TooMany);
     }
     let insert = "INSERT INTO tokens (name, hash, scopes, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO NOTHING";
-    let row = params![token.name, token.hash, token.scopes.code(), now(), token.expires_at.map(At)];
+    let row =
+        params![token.name, token.hash, token.scopes.code(), connection.now_us(), token.expires_at.map(At)];
     let inserted = connection.prepare_cached(insert)?.execute(row)?;
     Ok(if inserted == 0 { Created::NameTaken } else { Created::Done })
 }
@@ -86,7 +88,7 @@ fn live(connection: &Connection) -> Result<Vec<LiveToken>> {
         "SELECT number, name, hash, scopes, expires_at FROM tokens WHERE {LIVE} ORDER BY number LIMIT {MOST_TOKENS}"
     );
     let mut list = connection.prepare_cached(&sql)?;
-    let mut rows = list.query([now()])?;
+    let mut rows = list.query([connection.now_us()])?;
     let mut tokens = Vec::new();
     while let Some(row) = rows.next()? {
         tokens.push(LiveToken {
