@@ -42,6 +42,7 @@ words! {
         ContactErased = "contact_erased",
         SuppressionAdded = "suppression_added",
         SuppressionRemoved = "suppression_removed",
+        TestSent = "test_sent",
         DeadRetried = "dead_retried",
         DeadDropped = "dead_dropped",
         TokenCreated = "token_created",

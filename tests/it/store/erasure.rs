@@ -152,7 +152,11 @@ async fn nothing_names_the_erased(bed: &Bed) {
     }
     assert!(!found(bed, "otto@example.com").await.is_empty(), "others stay");
     assert_eq!(bed.tally("spring").await, before);
-    assert_eq!(bed.store.suppressions(10).await.unwrap().len(), 1);
+    assert_eq!(
+        bed.store.suppressions(10).await.unwrap().len(),
+        2,
+        "the one asked for, and that of the refusal"
+    );
     bed.check_law().await;
     bed.store.record_events(&[clicked(eve)], true).await.unwrap();
     for secret in SECRETS {
