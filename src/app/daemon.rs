@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::accept::Acceptor;
 use super::bounces;
+use super::door::guarded;
 use super::hooks::{behind_routes, hooks, write_calls};
 use super::lanes::{account_limit, channel_limit, lanes, mailbox};
 use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
@@ -23,6 +24,7 @@ use super::outbox::StoreOutbox;
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::rules::templates;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
+use crate::access;
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
 use crate::clock::Clock;
@@ -32,6 +34,8 @@ use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
 use crate::model::Receipt;
+use crate::model::access::Actor;
+use crate::model::audit::{Action, Deed, Ending};
 use crate::pages;
 use crate::plan::{Housekeeper, Planner};
 use crate::provider::sandbox::Mailbox;
@@ -184,7 +188,7 @@ impl Daemon {
         self.start_amqp(&acceptor)?;
         self.start_public(public, &unheard)?;
         self.start_bounces(lmtp);
-        self.start_admin(admin, acceptor)?;
+        self.start_admin(admin, acceptor).await?;
         self.watch_store();
         info!(version = env!("CARGO_PKG_VERSION"), "campaignd runs");
         started(listening);
@@ -340,7 +344,7 @@ impl Daemon {
         bounces::start(settings, lmtp, &self.keyring, self.receipt_book(), &self.supervisor, part);
     }
 
-    fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
+    async fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
         let mut api = admin::router(self.store.clone())
             .merge(intake::http::router(acceptor, self.observers()))
             .merge(pages::router(self.store.clone(), self.mailbox.is_some()));
@@ -349,6 +353,10 @@ impl Daemon {
         }
         let api = on_main_runtime(api.layer(from_fn(refuse_strange_sites)));
         let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(api);
+        let (address, tasks) = (listener.local_addr()?.ip(), (&self.supervisor, &self.parts.admin));
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let router =
+            guarded(router, address, &self.config.http, store, (self.clock.clone(), metrics), tasks).await;
         serve_on_own_thread(listener, router, &self.parts.admin)
     }
 
@@ -405,14 +413,26 @@ impl Daemon {
 
     /// SIGHUP: rates, sending hours and templates are read again; what is wrong stays as it was.
     async fn reload(&mut self, lanes: &[LaneHandle]) {
-        let config = match Config::load(&self.path, &config::environment()) {
-            Ok(config) => config,
-            Err(problems) => return error!("the reload changed nothing:\n{problems}"),
+        let ending = match self.reread(lanes).await {
+            Ok(()) => {
+                self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
+                info!("rates, sending hours and templates were read again");
+                Ending::Done
+            }
+            Err(problems) => {
+                error!("the reload changed nothing:\n{problems}");
+                Ending::Refused
+            }
         };
-        match load_templates(&config) {
-            Ok(templates) => self.templates.store(Arc::new(templates)),
-            Err(problems) => return error!("the reload changed nothing:\n{problems}"),
-        }
+        let deed = Deed::new(Actor::signal(), Action::ConfigReloaded, ending);
+        access::record(&*self.store, vec![deed]).await.ok();
+    }
+
+    /// # Errors
+    /// Everything that is wrong; nothing was changed then.
+    async fn reread(&mut self, lanes: &[LaneHandle]) -> Result<()> {
+        let config = Config::load(&self.path, &config::environment())?;
+        self.templates.store(Arc::new(load_templates(&config)?));
         for lane in lanes {
             let Some(settings) = config.channels.get(&lane.channel) else { continue };
             let accounts =
@@ -420,8 +440,7 @@ impl Daemon {
             lane.change_limits(channel_limit(settings), accounts.collect()).await;
             lane.change_hours(settings.rules.hours.clone());
         }
-        self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
-        info!("rates, sending hours and templates were read again");
+        Ok(())
     }
 
     /// Stops taking work, lets what is under way end, hands back the rest; a second signal ends it at once.

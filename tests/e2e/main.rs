@@ -3,6 +3,8 @@
 //! Needs `scripts/test`, or `scripts/services up` and `eval "$(scripts/services env)"`.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod bounces;
@@ -38,6 +40,8 @@ mod rate;
 mod restart;
 #[cfg(test)]
 mod schedule;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 #[path = "../it/harness/mod.rs"]
 pub mod services;

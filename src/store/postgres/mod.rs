@@ -1,6 +1,7 @@
 //! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
 
 mod adding;
+mod audit;
 mod cached;
 mod campaigns;
 mod contacts;
@@ -8,6 +9,8 @@ mod counters;
 mod dispatching;
 mod engagement;
 mod entries;
+mod erasing;
+mod exports;
 mod filter;
 mod granting;
 mod jobs;
@@ -25,6 +28,7 @@ mod reports;
 mod standing;
 mod suppressing;
 mod ticking;
+mod tokens;
 mod tracking;
 mod upserting;
 

@@ -161,7 +161,7 @@ fn context(row: &Row) -> Result<Context> {
     })
 }
 
-/// Returns the ids that were not there yet.
+/// Returns the ids that were not there yet. What an erased contact does is counted and its details are not kept.
 pub(super) async fn insert_events(
     transaction: &Transaction<'_>,
     events: &[&Event],
@@ -184,10 +184,13 @@ pub(super) async fn insert_events(
     let rows = transaction
         .query(
             "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
-             SELECT (n.at AT TIME ZONE 'UTC')::date, n.*
+             SELECT (n.at AT TIME ZONE 'UTC')::date, n.id, n.campaign, n.contact, n.occurrence, n.at, n.kind, n.link, n.machine,
+                    n.reason, CASE WHEN c.known THEN n.client_ip END, CASE WHEN c.known THEN n.user_agent END,
+                    CASE WHEN c.known THEN n.detail END
              FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::smallint[], $7::smallint[],
                          $8::smallint[], $9::smallint[], $10::inet[], $11::text[], $12::text[])
                  AS n (id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
+             LEFT JOIN LATERAL (SELECT x.erased_at IS NULL AS known FROM contacts x WHERE x.number = n.contact LIMIT 1) c ON true
              ORDER BY n.id ON CONFLICT DO NOTHING RETURNING id",
             &[&ids, &campaigns, &contacts, &occurrences, &at, &kinds, &links, &machines, &reasons, &ips, &agents, &details],
         )

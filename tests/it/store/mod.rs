@@ -1,9 +1,12 @@
 //! What every store must do, one behaviour a test. A behaviour takes a [`Bed`] and knows no SQL.
 
 mod accepting;
+mod access;
 mod audiences;
 pub(crate) mod bed;
+mod behind;
 mod contacts;
+mod erasure;
 mod events;
 mod exclusions;
 mod leases;
