@@ -23,6 +23,8 @@ mod outages;
 #[cfg(test)]
 mod permission;
 #[cfg(test)]
+mod push;
+#[cfg(test)]
 mod rate;
 #[cfg(test)]
 mod restart;
@@ -32,11 +34,15 @@ mod schedule;
 #[path = "../it/harness/mod.rs"]
 pub mod services;
 #[cfg(test)]
+mod slow_channel;
+#[cfg(test)]
 mod templates;
 #[cfg(test)]
 mod tracking;
 #[cfg(test)]
 mod turns;
+#[cfg(test)]
+mod webhook;
 #[cfg(test)]
 mod wechat;
 #[cfg(test)]

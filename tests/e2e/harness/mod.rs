@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod consume;
+pub mod crowd;
 pub mod daemon;
 pub mod http;
 pub mod instance;
