@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::backoff::Schedule;
 use crate::config::{
-    ChannelConfig, Config, DkimKey, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls,
+    ChannelConfig, Config, DkimKey, OnUnknown, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls,
 };
-use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, ReturnPath};
+use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, OnDoubt, ReturnPath};
 use crate::model::Channel;
 use crate::provider::aliyun::Aliyun;
 use crate::provider::apns::Apns;
@@ -55,8 +55,11 @@ fn lane(
 ) -> Result<LaneConfig> {
     let accounts = config.providers.values().filter(|provider| provider.carries(channel)).map(|provider| {
         let listed = settings.providers.contains(&provider.name);
-        account(provider, &config.http.public_url, receipts, mailbox)
-            .map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
+        account(provider, &config.http.public_url, receipts, mailbox).map(|account| Account {
+            weight: account.weight.filter(|_| listed),
+            on_doubt: on_doubt(settings, provider, &account),
+            ..account
+        })
     });
     Ok(LaneConfig {
         channel,
@@ -66,6 +69,15 @@ fn lane(
         unknown_window: settings.unknown_window.get(),
         retry: Schedule::new(settings.retry.clone()),
     })
+}
+
+/// As the channel says, except that a webhook's own `idempotent` asks for what is in doubt, too.
+fn on_doubt(channel: &ChannelConfig, provider: &ProviderConfig, account: &Account) -> OnDoubt {
+    let asked = matches!(&provider.kind, ProviderKind::Webhook(webhook) if webhook.idempotent);
+    match channel.on_unknown {
+        OnUnknown::Hold if !asked => OnDoubt::Hold,
+        _ => OnDoubt::Resend(account.provider.repeats()),
+    }
 }
 
 pub(super) fn channel_limit(settings: &ChannelConfig) -> Limit {
@@ -147,6 +159,7 @@ pub fn account(
         app: settings.app.as_deref().map(Into::into),
         weight: Some(settings.weight),
         limit: account_limit(settings),
+        on_doubt: OnDoubt::Hold,
     })
 }
 

@@ -4,19 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 use tracing::warn;
 
 use super::brake::brake;
 use super::campaigns::Campaigns;
+use super::circuit::Circuits;
 use super::desk::{Desk, Note};
 use super::heart::Heart;
 use super::ledger::Ledger;
 use super::listener::listen;
 use super::stream::{Shared, Stream, Window};
-use super::worker::{Crew, Reach, Rest};
+use super::worker::Crew;
 use super::{LaneConfig, Limit};
 use crate::lifecycle::{Shutdown, Supervisor};
 use crate::model::{CampaignNo, Channel, Lane as Rank, Rate};
@@ -46,6 +47,8 @@ pub struct Lane {
     pub heart: Heart,
     pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
+    /// Whether a campaign's pause is told to the broker.
+    pub publish: bool,
 }
 
 /// The rest of the program's way to a running lane.
@@ -73,7 +76,7 @@ impl Lane {
     /// Starts the lane's tasks under `supervisor`.
     pub fn start(self, config: LaneConfig, supervisor: &Supervisor) -> LaneHandle {
         let (desk, notes) = mpsc::channel(DESK_QUEUE);
-        let (reach, reachable) = Reach::new();
+        let circuits = Circuits::new(&config.accounts, &self.metrics);
         let hungry: Vec<Arc<Notify>> = config.accounts.iter().map(|_| Arc::default()).collect();
         let table = Desk::new(
             &config,
@@ -87,13 +90,13 @@ impl Lane {
             table.run().await;
             Ok::<(), Error>(())
         });
-        self.start_workers(&config, &hungry, &desk, &reach, supervisor);
+        self.start_workers(&config, &hungry, &desk, &circuits, supervisor);
         let accepted = Arc::new(Notify::new());
         let handle = LaneHandle { channel: config.channel, accepted: accepted.clone(), desk: desk.clone() };
         let poller = Poller {
             channel: config.channel,
             beat: Heartbeat::new(&self.metrics, config.channel.as_str()),
-            shared: Arc::new(self.share(&config, desk, reachable)),
+            shared: Arc::new(self.share(&config, desk, circuits)),
             accepted,
             running: HashMap::new(),
             streams: JoinSet::new(),
@@ -102,12 +105,7 @@ impl Lane {
         handle
     }
 
-    fn share(
-        &self,
-        config: &LaneConfig,
-        desk: mpsc::Sender<Note>,
-        reachable: watch::Receiver<bool>,
-    ) -> Shared {
+    fn share(&self, config: &LaneConfig, desk: mpsc::Sender<Note>, circuits: Circuits) -> Shared {
         Shared {
             channel: config.channel,
             store: self.store.clone(),
@@ -118,9 +116,9 @@ impl Lane {
             ledger: self.ledger.clone(),
             desk,
             window: Window::new(config.unknown_window),
-            reachable,
+            circuits,
             retry: config.retry.clone(),
-            accounts: config.accounts.iter().map(|account| account.name.clone()).collect(),
+            accounts: config.accounts.clone(),
             rate: rate_of(config),
             metrics: self.metrics.clone(),
             shutdown: self.shutdown.clone(),
@@ -132,16 +130,18 @@ impl Lane {
         config: &LaneConfig,
         hungry: &[Arc<Notify>],
         desk: &mpsc::Sender<Note>,
-        reach: &Reach,
+        circuits: &Circuits,
         supervisor: &Supervisor,
     ) {
-        let (brake, brakeman) = brake(self.store.clone(), self.shutdown.clone());
+        let (brake, brakeman) =
+            brake(self.store.clone(), self.metrics.clone(), self.shutdown.clone(), self.publish);
         supervisor.spawn("brake", &self.shutdown, async {
             brakeman.run().await;
             Ok::<(), Error>(())
         });
         let each = config.concurrency.div_ceil(config.accounts.len().max(1));
-        for (position, (account, hungry)) in config.accounts.iter().zip(hungry).enumerate() {
+        let accounts = config.accounts.iter().zip(hungry).zip(circuits.iter());
+        for (position, ((account, hungry), circuit)) in accounts.enumerate() {
             let listening = listen(account.provider.clone(), self.shutdown.clone());
             supervisor.spawn("listener", &self.shutdown, async {
                 listening.await;
@@ -158,9 +158,8 @@ impl Lane {
                 retry: config.retry.clone(),
                 metrics: self.metrics.clone(),
                 shutdown: self.shutdown.clone(),
-                reach: reach.clone(),
+                circuit: circuit.clone(),
                 brake: brake.clone(),
-                rest: Rest::default(),
                 keyring: self.keyring.clone(),
             });
             for _ in 0..each {
@@ -250,10 +249,11 @@ impl Poller {
     /// Starts with the batches that were leased to us when their messages were accepted.
     async fn run_accepted(&mut self) -> Result<(), Error> {
         let given = self.running.values().filter(|running| !running.leases).count();
-        if given >= GIVEN_STREAMS || !*self.shared.reachable.borrow() {
+        if given >= GIVEN_STREAMS || !self.shared.circuits.any_passes() {
             return Ok(());
         }
         let leases = self.shared.store.leased_at_acceptance(self.shared.me, self.channel).await?;
+        self.shared.ledger.holdings().add(leases.iter().map(Lease::hold));
         let mut streams: HashMap<(CampaignNo, Rank), Vec<Lease>> = HashMap::new();
         for lease in leases {
             streams.entry((lease.campaign, lease.lane)).or_default().push(lease);

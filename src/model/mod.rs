@@ -20,7 +20,7 @@ pub mod receipt;
 pub mod segments;
 
 pub use address::InvalidAddress;
-pub use campaign::{CampaignStatus, Control};
+pub use campaign::{AutoPause, CampaignStatus, Control, PauseCause, Quality};
 pub use channel::{Channel, Lane, Purpose};
 pub use content::Content;
 pub use delivery::{Reason, State};

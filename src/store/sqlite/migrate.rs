@@ -4,7 +4,8 @@ use rusqlite::Connection;
 
 use crate::store::{Error, Result};
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_ledger.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_ledger.sql"), include_str!("migrations/0004_doubt.sql")];
 
 /// The version that this program needs.
 fn needed() -> i32 {
