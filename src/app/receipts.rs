@@ -181,7 +181,9 @@ mod tests {
     #[tokio::test]
     async fn what_providers_bring_as_they_go_is_written() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(SqliteStore::open(&folder.path().join("campaignd.db")).unwrap());
+        let store = Arc::new(
+            SqliteStore::open(&folder.path().join("campaignd.db"), crate::clock::Clock::system()).unwrap(),
+        );
         store.migrate().await.unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         let book = ReceiptBook { store, metrics: metrics.clone(), publish: false };

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -16,6 +15,7 @@ use super::limit::Limiter;
 use super::prepared::Prepared;
 use super::{LaneConfig, Limit};
 use crate::backoff::Schedule;
+use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::model::{CampaignNo, Channel, Lane, Outcome};
 use crate::provider::{Departures, Permit};
@@ -53,6 +53,7 @@ pub(super) struct Desk {
     ledger: Ledger,
     retry: Schedule,
     metrics: Arc<Metrics>,
+    clock: Clock,
     shutdown: Shutdown,
 }
 
@@ -124,6 +125,7 @@ impl Desk {
         notes: mpsc::Receiver<Note>,
         ledger: Ledger,
         metrics: Arc<Metrics>,
+        clock: Clock,
         shutdown: Shutdown,
     ) -> Self {
         let accounts = config.accounts.iter().zip(hungry).map(|(account, hungry)| Counter {
@@ -152,6 +154,7 @@ impl Desk {
             ledger,
             retry: config.retry.clone(),
             metrics,
+            clock,
             shutdown,
         }
     }
@@ -398,7 +401,7 @@ impl Desk {
 
     async fn hand_back(&self, messages: Vec<Prepared>) {
         let mut record = Record::default();
-        let now = Timestamp::now();
+        let now = self.clock.now();
         for message in messages {
             record.add(message, Outcome::Returned, None, &self.retry, now);
         }

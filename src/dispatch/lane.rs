@@ -19,6 +19,7 @@ use super::listener::listen;
 use super::stream::{Shared, Stream, Window};
 use super::worker::Crew;
 use super::{LaneConfig, Limit};
+use crate::clock::Clock;
 use crate::lifecycle::{Shutdown, Supervisor};
 use crate::model::{CampaignNo, Channel, Lane as Rank, Rate};
 use crate::store::dispatching::Lease;
@@ -46,6 +47,7 @@ pub struct Lane {
     pub ledger: Ledger,
     pub heart: Heart,
     pub metrics: Arc<Metrics>,
+    pub clock: Clock,
     pub shutdown: Shutdown,
     /// Whether a campaign's pause is told to the broker.
     pub publish: bool,
@@ -84,6 +86,7 @@ impl Lane {
             notes,
             self.ledger.clone(),
             self.metrics.clone(),
+            self.clock.clone(),
             self.shutdown.clone(),
         );
         supervisor.spawn("desk", &self.shutdown, async {
@@ -121,6 +124,7 @@ impl Lane {
             accounts: config.accounts.clone(),
             rate: rate_of(config),
             metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -161,6 +165,7 @@ impl Lane {
                 circuit: circuit.clone(),
                 brake: brake.clone(),
                 keyring: self.keyring.clone(),
+                clock: self.clock.clone(),
             });
             for _ in 0..each {
                 let crew = crew.clone();

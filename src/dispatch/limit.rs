@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock, Reference};
+use governor::clock::{Clock, Reference};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
+use crate::clock::Monotonic;
 use crate::model::{Rate, Rates};
 use crate::provider::Departures;
 
@@ -25,7 +26,7 @@ const CHUNKS_IN_BURST: u32 = 8;
 
 /// All rates of one scope; each must hold.
 #[derive(Debug)]
-pub struct Limiter<C: Clock = DefaultClock>(Arc<Scope<C>>);
+pub struct Limiter<C: Clock = Monotonic>(Arc<Scope<C>>);
 
 #[derive(Debug)]
 struct Scope<C: Clock> {
@@ -55,7 +56,7 @@ struct Level<I> {
 
 impl Limiter {
     pub fn new(rates: &Rates, burst: Option<NonZeroU32>) -> Self {
-        Self::with_clock(rates, burst, DefaultClock::default())
+        Self::with_clock(rates, burst, Monotonic::start())
     }
 
     /// Where the permits of this scope are charged; `None` without a limit.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -17,6 +16,7 @@ use super::ledger::{Ledger, Record, Tried};
 use super::prepared::Prepared;
 use super::{Account, ComposeError};
 use crate::backoff::Schedule;
+use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::model::{Channel, Outcome, Reason};
 use crate::provider::{Message, Session};
@@ -59,6 +59,7 @@ pub(super) struct Crew {
     pub(super) circuit: Arc<Circuit>,
     pub(super) brake: Brake,
     pub(super) keyring: Arc<Keyring>,
+    pub(super) clock: Clock,
 }
 
 impl Crew {
@@ -137,7 +138,7 @@ impl Crew {
     /// Returns whether the session can go on.
     async fn send(&self, session: &mut dyn Session, prepared: Vec<Prepared>) -> bool {
         let (messages, prepared, mut record) = self.compose(prepared);
-        let tried = Tried { account: &self.account, asked: Timestamp::now() };
+        let tried = Tried { account: &self.account, asked: self.clock.now() };
         let (outcomes, usable) = if !self.heart.is_fresh() {
             warn!("the heartbeat is late: nothing is sent until the store answers");
             (vec![Outcome::Returned; messages.len()], false)
@@ -147,7 +148,7 @@ impl Crew {
         } else {
             (self.timed(session, &messages).await, true)
         };
-        let now = Timestamp::now();
+        let now = self.clock.now();
         self.circuit.heard(&outcomes, fastrand::f64());
         for (prepared, outcome) in prepared.into_iter().zip(outcomes) {
             self.count(&outcome);
@@ -182,7 +183,7 @@ impl Crew {
         let mut record = Record::default();
         let (mut messages, mut kept) =
             (Vec::with_capacity(prepared.len()), Vec::with_capacity(prepared.len()));
-        let now = Timestamp::now();
+        let now = self.clock.now();
         for mut one in prepared {
             let content = one.content.take();
             let labels = Labels {
@@ -190,6 +191,7 @@ impl Crew {
                 campaign: &one.campaign.sending.id,
                 purpose: one.campaign.sending.purpose,
                 attempt: one.held.lease.attempt.saturating_add(1),
+                at: now,
                 to: &one.address,
                 unsubscribe: one.unsubscribe.as_deref(),
                 keyring: &self.keyring,

@@ -1,5 +1,6 @@
 //! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
 
+mod adding;
 mod cached;
 mod campaigns;
 mod contacts;
@@ -7,6 +8,7 @@ mod counters;
 mod dispatching;
 mod duties;
 mod engagement;
+mod entries;
 mod filter;
 mod granting;
 mod jobs;

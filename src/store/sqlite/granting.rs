@@ -1,10 +1,11 @@
 //! Intents: watermarks move where lease and campaign still allow it, and recipients are judged once more.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
+use super::connection::Connection;
+use super::decode;
 use super::values::At;
-use super::{decode, now};
 use crate::model::{Purpose, Reason, State};
 use crate::store::dispatching::{Intent, Member, Recipient};
 use crate::store::jobs::Incarnation;
@@ -43,7 +44,7 @@ pub(super) fn grant(
             intent.batch.0,
             me.0,
             intent.epoch,
-            now(),
+            connection.now_us(),
             resend.map(|resend| At(resend.until)),
             resend.and_then(|resend| resend.provider.as_deref()),
         ])?;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
+use super::connection::Connection;
 use super::counters::append_move;
 use super::values::{At, Json};
-use super::{SqliteStore, decode, now, numbers};
+use super::{SqliteStore, decode, numbers};
 use crate::model::{AddressNo, BatchNo, CampaignNo, Channel, ContactNo, Lane, Reason, State};
 use crate::store::dispatching::{CRASHED, Doubt, Hold, Lease, Member, Rescued, Resend};
 use crate::store::jobs::Incarnation;
@@ -36,7 +37,7 @@ impl SqliteStore {
             let mut free = connection.prepare_cached(FREE)?;
             let mut leases = Vec::new();
             for (campaign, lane) in streams {
-                let due = params![campaign.0, lane.code(), now(), each];
+                let due = params![campaign.0, lane.code(), connection.now_us(), each];
                 let batches =
                     free.query_map(due, |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
                 for batch in batches {
@@ -123,7 +124,7 @@ fn free_batch(connection: &Connection, owner: Incarnation, batch: i64) -> Result
                     m.contacts, m.occurrences, m.addresses
              FROM batches b JOIN batch_members m ON m.batch = b.number WHERE b.number = ?1 AND b.owner = ?2",
         )?
-        .query_row(params![batch, owner.0, now()], |row| {
+        .query_row(params![batch, owner.0, connection.now_us()], |row| {
             let lists = (row.get::<_, Vec<u8>>(6)?, row.get::<_, Vec<u8>>(7)?, row.get::<_, Vec<u8>>(8)?);
             let doubtful = Doubtful {
                 connection,
@@ -179,7 +180,7 @@ impl Doubtful<'_> {
             marked += statement.execute(params![
                 unknown,
                 self.reason,
-                now(),
+                self.connection.now_us(),
                 self.campaign.0,
                 contact,
                 occurrence,
@@ -202,7 +203,7 @@ impl Doubtful<'_> {
                  SELECT campaign, channel, lane, ?2, ?3, template, options, 0, ?4, resend_until, resend_provider
                  FROM batches WHERE number = ?1",
             )?
-            .execute(params![self.batch, self.attempts, now(), self.reason])?;
+            .execute(params![self.batch, self.attempts, connection.now_us(), self.reason])?;
         let new = connection.last_insert_rowid();
         let mut update = connection.prepare_cached(
             "UPDATE deliveries SET batch = ?1, attempts = ?2, updated_at = ?3
@@ -216,10 +217,26 @@ impl Doubtful<'_> {
         for member in members {
             let (campaign, ((contact, occurrence), _)) = (self.campaign.0, member);
             let planned = State::Planned.code();
-            let to = params![new, self.attempts, now(), campaign, contact, occurrence, planned, self.batch];
+            let to = params![
+                new,
+                self.attempts,
+                connection.now_us(),
+                campaign,
+                contact,
+                occurrence,
+                planned,
+                self.batch
+            ];
             if update.execute(to)? > 0 {
-                let attempt =
-                    params![campaign, contact, occurrence, now(), self.attempts, self.reason, CRASHED];
+                let attempt = params![
+                    campaign,
+                    contact,
+                    occurrence,
+                    connection.now_us(),
+                    self.attempts,
+                    self.reason,
+                    CRASHED
+                ];
                 tried.execute(attempt)?;
                 moved.push(*member);
             }

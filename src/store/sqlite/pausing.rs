@@ -1,8 +1,8 @@
 //! Campaigns that are paused by themselves: what their lists look like since they were last resumed, and the pause.
 
-use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
+use super::connection::Connection;
 use super::counters::{METRIC_COMPLAINTS, METRIC_STATE};
 use super::values::Json;
 use super::{SqliteStore, decode};
@@ -69,7 +69,7 @@ fn pause(connection: &Connection, id: &str, cause: PauseCause, publish: bool) ->
          WHERE id = ?1 AND NOT paused AND finished_at IS NULL AND cancelled_at IS NULL";
     connection.prepare_cached(update)?.execute(params![id, cause.code()])?;
     if publish {
-        let (key, payload) = paused_event(id, decode(channel, Channel::from_code)?, cause, Timestamp::now());
+        let (key, payload) = paused_event(id, decode(channel, Channel::from_code)?, cause, connection.now());
         let insert = "INSERT INTO outbox (routing_key, payload) VALUES (?1, ?2)";
         connection.prepare_cached(insert)?.execute(params![key, payload.to_string()])?;
     }
