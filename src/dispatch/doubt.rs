@@ -30,10 +30,10 @@ impl OnDoubt {
     fn until(self, asked: Timestamp) -> Option<Timestamp> {
         let within = match self {
             OnDoubt::Hold => return None,
-            OnDoubt::Resend(Repeats::Doubled) => return Some(Timestamp::MAX),
+            OnDoubt::Resend(Repeats::Doubled) => return Some(Resend::ENDLESS),
             OnDoubt::Resend(Repeats::Dropped(within)) => within.saturating_sub(MARGIN),
         };
-        let until = asked.checked_add(within).unwrap_or(Timestamp::MAX);
+        let until = asked.checked_add(within).unwrap_or(Resend::ENDLESS).min(Resend::ENDLESS);
         // Whole seconds, so that what fails together waits together.
         Some(until.round(Unit::Second).unwrap_or(until))
     }
@@ -82,14 +82,14 @@ mod tests {
     #[test]
     fn a_key_is_relied_on_while_the_provider_surely_knows_it() {
         assert_eq!(allowed(&[account("a", None, KEYED)]), Some((at(1_480), Some("a".to_owned()))));
-        assert_eq!(allowed(&[account("a", None, DOUBLED)]), Some((Timestamp::MAX, Some("a".to_owned()))));
+        assert_eq!(allowed(&[account("a", None, DOUBLED)]), Some((Resend::ENDLESS, Some("a".to_owned()))));
         assert_eq!(allowed(&[account("a", None, OnDoubt::Hold)]), None);
     }
 
     #[test]
     fn several_accounts_resend_only_where_the_account_does_not_matter() {
         let two = |first, second| [account("a", None, first), account("b", None, second)];
-        assert_eq!(allowed(&two(DOUBLED, DOUBLED)), Some((Timestamp::MAX, None)));
+        assert_eq!(allowed(&two(DOUBLED, DOUBLED)), Some((Resend::ENDLESS, None)));
         assert_eq!(allowed(&two(KEYED, KEYED)), None);
         assert_eq!(allowed(&two(KEYED, DOUBLED)), None);
         assert_eq!(allowed(&two(OnDoubt::Hold, DOUBLED)), None);

@@ -117,10 +117,15 @@ pub struct Doubt {
 /// Leave to send again what is in doubt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resend {
-    /// Later the provider may no longer know the first message's key. [`Timestamp::MAX`] where that sets no limit.
+    /// Later the provider may no longer know the first message's key. [`Resend::ENDLESS`] where that sets no limit.
     pub until: Timestamp,
     /// The only account that may; `None`: whichever carries the message.
     pub provider: Option<Arc<str>>,
+}
+
+impl Resend {
+    /// The year 9999: an end that every store can hold.
+    pub const ENDLESS: Timestamp = Timestamp::constant(253_370_764_800, 0);
 }
 
 /// What a single message says over its standing campaign.

@@ -85,10 +85,12 @@ async fn leave_that_ran_out_is_none(bed: &Bed) {
 }
 
 async fn a_release_sends_again_what_is_in_doubt(bed: &Bed) {
-    let (me, lease) = sending(bed, Some(hour())).await;
+    let resend = Resend { until: Resend::ENDLESS, provider: None };
+    let (me, lease) = sending(bed, Some(resend.clone())).await;
     bed.store.release(me, &[lease.hold()]).await.unwrap();
     let (_, doubtful, _) = again(bed).await;
     assert_eq!(doubtful.members, lease.members[1..2]);
+    assert_eq!(doubtful.doubt, Some(Doubt { reason: Reason::Crash, resend }));
     bed.check_law().await;
 }
 
@@ -168,7 +170,7 @@ async fn an_expiry_does_not_tell_doubts_as_never_sent(bed: &Bed) {
     bed.planned("brief", json!({"all": true}), json!({"expires_at": soon.to_string()})).await;
     let lease = bed.lease(me).await.pop().unwrap();
     let mut part = intent(&lease);
-    (part.to, part.resend) = (1, Some(Resend { until: Timestamp::MAX, provider: None }));
+    (part.to, part.resend) = (1, Some(Resend { until: Resend::ENDLESS, provider: None }));
     part.members.truncate(1);
     bed.store.tick(me, &Tick { intents: vec![part], ..Tick::default() }).await.unwrap();
     bed.store.rescue(me).await.unwrap();

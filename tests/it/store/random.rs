@@ -167,7 +167,7 @@ impl World<'_> {
             let mut part = intent(lease);
             part.to = lease.watermark + u32::try_from(*granted + more).unwrap();
             part.members = lease.members[*granted..*granted + more].to_vec();
-            part.resend = self.resends.then_some(Resend { until: Timestamp::MAX, provider: None });
+            part.resend = self.resends.then_some(Resend { until: Resend::ENDLESS, provider: None });
             asked = more;
             tick.intents.push(part);
         }
