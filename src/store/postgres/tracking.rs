@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use super::counters::Deltas;
 use super::engagement::{write_contacts, write_engagement};
-use super::{KEYED, PgStore, cached, decode, deliveries_table};
+use super::{KEYED, PgStore, cached, decode, deliveries_table, duties};
 use crate::model::event::MachineRule;
 use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
+use crate::store::jobs::Incarnation;
 use crate::store::tracking::{OutboxRow, Tracking};
 use crate::store::{Error, Result};
 
@@ -86,8 +87,12 @@ impl Tracking for PgStore {
         Ok(row.map(|row| (row.get(0), usize::try_from(row.get::<_, i64>(1)).unwrap_or(0))))
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>> {
+    async fn outbox(&self, me: Incarnation, limit: u32) -> Result<Vec<OutboxRow>> {
         let client = self.client().await?;
+        let waiting = client.query_opt("SELECT FROM outbox LIMIT 1", &[]).await?;
+        if waiting.is_none() || !duties::take(&client, "outbox", me).await? {
+            return Ok(Vec::new());
+        }
         let rows = client
             .query(
                 "SELECT number, routing_key, payload FROM outbox ORDER BY number LIMIT $1",
