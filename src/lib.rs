@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod batcher;
 pub mod bounce;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod http;

@@ -23,6 +23,7 @@ use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
+use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
@@ -71,6 +72,7 @@ struct Daemon {
     path: PathBuf,
     store: Arc<dyn Store>,
     me: Incarnation,
+    clock: Clock,
     metrics: Arc<Metrics>,
     health: Health,
     supervisor: Supervisor,
@@ -118,6 +120,7 @@ pub async fn run(
         path,
         store,
         me,
+        clock: Clock::system(),
     };
     daemon.serve(signals, stop, started).await
 }
@@ -210,6 +213,7 @@ impl Daemon {
             ledger,
             heart,
             metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
             shutdown: self.parts.lanes.clone(),
         };
         let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
@@ -289,9 +293,9 @@ impl Daemon {
         let directory = Arc::new(StoreDirectory::new(self.store.clone()));
         let (recorder, flusher) = event_recorder();
         let publish = self.config.amqp.is_some();
-        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let (store, metrics, clock) = (self.store.clone(), self.metrics.clone(), self.clock.clone());
         self.supervisor.spawn("event writer", &self.parts.events, async move {
-            write_events(flusher, store, metrics, publish).await;
+            write_events(flusher, store, metrics, clock, publish).await;
             Ok::<(), Error>(())
         });
         let tracking = &self.config.tracking;
@@ -406,7 +410,7 @@ impl Daemon {
                 config.providers.values().map(|provider| (provider.name.clone(), account_limit(provider)));
             lane.change_limits(channel_limit(settings), accounts.collect()).await;
         }
-        self.metrics.config_reload.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
+        self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
         info!("rates and templates were read again");
     }
 

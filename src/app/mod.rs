@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use crate::clock::Clock;
 use crate::config::{Config, StoreKind};
 use crate::store::Store;
 use crate::store::postgres::PgStore;
@@ -35,6 +36,8 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
                 PgStore::new(config.store.url.reveal(), config.store.connections).context("store.url")?;
             Ok(Arc::new(store))
         }
-        StoreKind::Sqlite(file) => Ok(Arc::new(SqliteStore::open(file).context("store.url")?)),
+        StoreKind::Sqlite(file) => {
+            Ok(Arc::new(SqliteStore::open(file, Clock::system()).context("store.url")?))
+        }
     }
 }

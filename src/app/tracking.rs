@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tracing::{error, warn};
 
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
+use crate::clock::Clock;
 use crate::model::{CampaignNo, DeliveryKey, Event, LinkNo};
 use crate::store::{Error, Store};
 use crate::telemetry::Metrics;
@@ -99,16 +100,17 @@ pub(super) async fn write_events(
     flusher: EventFlusher,
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
+    clock: Clock,
     publish: bool,
 ) {
     flusher
         .run(|events: Vec<Event>| {
-            let (store, metrics) = (store.clone(), metrics.clone());
+            let (store, metrics, clock) = (store.clone(), metrics.clone(), clock.clone());
             async move {
                 let timer = metrics.store_query_duration.with_label_values(&["events"]).start_timer();
                 write(&*store, &events, publish).await?;
                 timer.observe_duration();
-                let now = jiff::Timestamp::now();
+                let now = clock.now();
                 for event in &events {
                     metrics.events_recorded.with_label_values(&[event.kind.as_str()]).inc();
                     metrics.event_lag.observe(now.duration_since(event.at).as_secs_f64());

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
@@ -105,6 +106,7 @@ async fn send(account: &Account, rendered: Rendered, to: &str) -> Result<Outcome
         campaign: &"test".into(),
         purpose: Purpose::Marketing,
         attempt: 1,
+        at: Timestamp::now(),
         to,
         unsubscribe: Some(&rendered.unsubscribe_url),
         keyring: &rendered.keyring,

@@ -69,6 +69,8 @@ pub struct Labels<'a> {
     pub campaign: &'a Arc<str>,
     pub purpose: Purpose,
     pub attempt: u16,
+    /// What an e-mail is dated.
+    pub at: Timestamp,
     pub to: &'a str,
     pub unsubscribe: Option<&'a str>,
     /// Mints the address that bounces go to.
@@ -100,7 +102,6 @@ fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Resul
     let domain = sender.from.address().rsplit_once('@').map_or("localhost", |(_, domain)| domain);
     let message_id = format!("{campaign}.{contact}.{occurrence}@{domain}");
     let marketing = labels.purpose == Purpose::Marketing;
-    let now = Timestamp::now();
     let feedback_id = format!("{campaign}:{}:campaignd:{domain}", labels.purpose);
     let service = sender.label.as_ref().map(|label| label.headers(labels.delivery)).unwrap_or_default();
     let content = mime::message(
@@ -111,7 +112,7 @@ fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Resul
             to: labels.to,
             to_name: None,
             message_id: &message_id,
-            date: now,
+            date: labels.at,
             list_id: sender.list_id.as_deref().filter(|_| marketing),
             feedback_id: Some(&feedback_id),
             unsubscribe: labels.unsubscribe,
@@ -120,7 +121,7 @@ fn mail(email: &EmailContent, sender: &EmailSender, labels: Labels<'_>) -> Resul
             service: &service,
         },
     )?;
-    let content = dkim::sign(content, &sender.dkim, now)?;
+    let content = dkim::sign(content, &sender.dkim, labels.at)?;
     let envelope_from = match &sender.return_path {
         ReturnPath::From => sender.from.address().to_owned(),
         ReturnPath::Address(address) => address.clone(),

@@ -18,6 +18,7 @@ use super::prepared::Prepared;
 use super::supply::{Order, Supply};
 use super::{LaneConfig, Limit};
 use crate::backoff::Schedule;
+use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::model::{CampaignNo, Channel, Lane, Outcome};
 use crate::provider::{Departures, Permit};
@@ -59,6 +60,7 @@ pub(super) struct Desk {
     ledger: Ledger,
     retry: Schedule,
     metrics: Arc<Metrics>,
+    clock: Clock,
     shutdown: Shutdown,
 }
 
@@ -137,6 +139,7 @@ impl Desk {
         store: Arc<dyn Store>,
         ledger: Ledger,
         metrics: Arc<Metrics>,
+        clock: Clock,
         shutdown: Shutdown,
     ) -> Self {
         let supply = Supply::new(store);
@@ -168,6 +171,7 @@ impl Desk {
             ledger,
             retry: config.retry.clone(),
             metrics,
+            clock,
             shutdown,
         }
     }
@@ -198,11 +202,11 @@ impl Desk {
         self.notes.close();
         while let Some(note) = self.notes.recv().await {
             if let Note::Ready(ready) = note {
-                hand_back(&self.ledger, &self.retry, ready).await;
+                hand_back(&self.ledger, &self.retry, self.clock.now(), ready).await;
             }
         }
         let waiting: Vec<Prepared> = self.queues.drain().flat_map(|(_, queue)| queue).collect();
-        hand_back(&self.ledger, &self.retry, waiting).await;
+        hand_back(&self.ledger, &self.retry, self.clock.now(), waiting).await;
         Ok(())
     }
 
@@ -220,7 +224,7 @@ impl Desk {
                     self.queues.keys().copied().filter(|(no, _)| campaigns.contains(no)).collect();
                 for key in stopped {
                     let waiting = self.queues.remove(&key).into_iter().flatten().collect();
-                    hand_back(&self.ledger, &self.retry, waiting).await;
+                    hand_back(&self.ledger, &self.retry, self.clock.now(), waiting).await;
                 }
             }
             Note::Limits { channel, accounts } => self.change(&channel, &accounts),
@@ -464,7 +468,7 @@ impl Desk {
                 stale.extend(queue.pop_front());
             }
         }
-        hand_back(&self.ledger, &self.retry, stale).await;
+        hand_back(&self.ledger, &self.retry, self.clock.now(), stale).await;
         self.queues.retain(|_, queue| !queue.is_empty());
         let queues = &self.queues;
         self.campaigns.retain(|campaign, limiter| {
@@ -473,9 +477,8 @@ impl Desk {
     }
 }
 
-async fn hand_back(ledger: &Ledger, retry: &Schedule, messages: Vec<Prepared>) {
+async fn hand_back(ledger: &Ledger, retry: &Schedule, now: Timestamp, messages: Vec<Prepared>) {
     let mut record = Record::default();
-    let now = Timestamp::now();
     for message in messages {
         record.add(message, Outcome::Returned, None, retry, now);
     }

@@ -18,6 +18,7 @@ use super::listener::listen;
 use super::stream::{Shared, Stream, Window};
 use super::worker::{Crew, Reach, Rest};
 use super::{LaneConfig, Limit};
+use crate::clock::Clock;
 use crate::lifecycle::{Shutdown, Supervisor};
 use crate::model::{CampaignNo, Channel, Lane as Rank, Rate};
 use crate::store::dispatching::Lease;
@@ -45,6 +46,7 @@ pub struct Lane {
     pub ledger: Ledger,
     pub heart: Heart,
     pub metrics: Arc<Metrics>,
+    pub clock: Clock,
     pub shutdown: Shutdown,
 }
 
@@ -82,6 +84,7 @@ impl Lane {
             self.store.clone(),
             self.ledger.clone(),
             self.metrics.clone(),
+            self.clock.clone(),
             self.shutdown.clone(),
         );
         supervisor.spawn("desk", &self.shutdown, table.run());
@@ -121,6 +124,7 @@ impl Lane {
             accounts: config.accounts.iter().map(|account| account.name.clone()).collect(),
             rate: rate_of(config),
             metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -160,6 +164,7 @@ impl Lane {
                 brake: brake.clone(),
                 rest: Rest::default(),
                 keyring: self.keyring.clone(),
+                clock: self.clock.clone(),
             });
             for _ in 0..each {
                 let crew = crew.clone();

@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock, Reference};
+use governor::clock::{Clock, Reference};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use super::Limit;
 use super::ration::{Ration, nanos};
+use crate::clock::Monotonic;
 use crate::model::Rate;
 use crate::provider::Departures;
 
@@ -27,10 +28,10 @@ const CHUNKS_IN_BURST: u32 = 8;
 
 /// All rates of one scope; each must hold.
 #[derive(Debug)]
-pub struct Limiter<C: Clock = DefaultClock>(Arc<Scope<C>>);
+pub struct Limiter<C: Clock = Monotonic>(Arc<Scope<C>>);
 
 #[derive(Debug)]
-pub(super) struct Scope<C: Clock = DefaultClock> {
+pub(super) struct Scope<C: Clock = Monotonic> {
     limit: Limit,
     pub(super) meters: Vec<Meter<C>>,
     /// Permits that were given and whose messages have not left.
@@ -41,7 +42,7 @@ pub(super) struct Scope<C: Clock = DefaultClock> {
 
 /// One GCRA, and what it had left when it was last charged: governor cannot be asked without being charged.
 #[derive(Debug)]
-pub(super) struct Meter<C: Clock = DefaultClock> {
+pub(super) struct Meter<C: Clock = Monotonic> {
     gcra: RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddleware>,
     burst: u32,
     cell: Duration,
@@ -69,7 +70,7 @@ struct Level<I> {
 impl Limiter {
     /// `shared` names the scope to the other daemons, as `provider:relay`; `None` where there are none.
     pub fn new(limit: &Limit, shared: Option<&str>) -> Self {
-        Self::with_clock(limit, shared, DefaultClock::default())
+        Self::with_clock(limit, shared, Monotonic::start())
     }
 
     /// Where the permits of this scope are charged; `None` without a limit.

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tracing::warn;
@@ -16,6 +15,7 @@ use super::ledger::{Ledger, Record, persist};
 use super::prepared::{Held, Last, Prepared};
 use super::rendering::{Rendered, Rendering};
 use crate::backoff::Schedule;
+use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::model::{CampaignNo, Channel, Content, DeliveryKey, Lane, Outcome, Purpose, Rate, Rates, Reason};
 use crate::provider::Permit;
@@ -84,6 +84,7 @@ pub(super) struct Shared {
     /// Messages a second that the channel and its accounts together let through; `None` without a limit.
     pub(super) rate: Option<f64>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
     pub(super) shutdown: Shutdown,
 }
 
@@ -189,7 +190,7 @@ impl Stream {
                 lease,
                 Reason::RenderError,
                 "the pinned template is missing or broken",
-                Timestamp::now(),
+                self.shared.clock.now(),
             ),
             None => record.last(Some(Last::Release(lease.batch))),
         }
@@ -256,7 +257,7 @@ impl Stream {
         mut places: OwnedSemaphorePermit,
         mut window: OwnedSemaphorePermit,
     ) {
-        let now = Timestamp::now();
+        let now = self.shared.clock.now();
         let mut record = Record::default();
         let mut ready = Vec::with_capacity(recipients.len());
         let mut rendering = Rendering::new(&self.shared, held, campaign, now);

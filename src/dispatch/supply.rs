@@ -7,11 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::Clock;
 
 use super::Limit;
 use super::limit::{Limiter, Scope, Share};
 use super::ration::{Rest, nanos};
+use crate::clock::Monotonic;
 use crate::store::rates::{Offer, Wish};
 use crate::store::{Error, Store};
 
@@ -20,7 +21,7 @@ const HORIZON: Duration = Duration::from_millis(450);
 
 /// What the desk is going to need, scope by scope.
 #[derive(Debug)]
-pub(super) struct Order<C: Clock = DefaultClock> {
+pub(super) struct Order<C: Clock = Monotonic> {
     wishes: Vec<(Asked<C>, Wish)>,
     rests: Vec<(Arc<str>, Rest)>,
     /// How long until something that is needed may be asked for.
@@ -40,7 +41,7 @@ type Answer = Result<Vec<Option<Offer>>, Error>;
 
 pub(super) struct Supply {
     store: Arc<dyn Store>,
-    under_way: Option<(Vec<Asked<DefaultClock>>, Pin<Box<dyn Future<Output = Answer> + Send>>)>,
+    under_way: Option<(Vec<Asked<Monotonic>>, Pin<Box<dyn Future<Output = Answer> + Send>>)>,
 }
 
 impl std::fmt::Debug for Supply {

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -17,6 +16,7 @@ use super::ledger::{Ledger, Record};
 use super::prepared::Prepared;
 use super::{Account, ComposeError};
 use crate::backoff::{Redial, Schedule};
+use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::model::{Channel, Outcome, Reason};
 use crate::provider::{Message, Session};
@@ -76,6 +76,7 @@ pub(super) struct Crew {
     pub(super) brake: Brake,
     pub(super) rest: Rest,
     pub(super) keyring: Arc<Keyring>,
+    pub(super) clock: Clock,
 }
 
 /// Until when the account is left alone, for all of its workers.
@@ -245,7 +246,7 @@ impl Crew {
         } else {
             (self.timed(session, &messages).await, true)
         };
-        let now = Timestamp::now();
+        let now = self.clock.now();
         for (prepared, outcome) in prepared.into_iter().zip(outcomes) {
             self.count(&outcome);
             self.rest_after(&outcome);
@@ -280,7 +281,7 @@ impl Crew {
         let mut record = Record::default();
         let (mut messages, mut kept) =
             (Vec::with_capacity(prepared.len()), Vec::with_capacity(prepared.len()));
-        let now = Timestamp::now();
+        let now = self.clock.now();
         for mut one in prepared {
             let content = one.content.take();
             let labels = Labels {
@@ -288,6 +289,7 @@ impl Crew {
                 campaign: &one.campaign.sending.id,
                 purpose: one.campaign.sending.purpose,
                 attempt: one.held.lease.attempt.saturating_add(1),
+                at: now,
                 to: &one.address,
                 unsubscribe: one.unsubscribe.as_deref(),
                 keyring: &self.keyring,

@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["model", "http"]),
     ("lifecycle", &["telemetry"]),
     ("batcher", &["telemetry"]),
-    ("store", &["model", "telemetry"]),
+    ("store", &["model", "telemetry", "clock"]),
     ("render", &["model", "token", "config"]),
     ("provider", &["model", "config", "telemetry"]),
     ("bounce", &["model", "token", "provider", "lifecycle"]),

@@ -15,6 +15,7 @@ use campaignd::model::{CampaignNo, ContactNo, Content, DeliveryKey, Purpose};
 use campaignd::provider::Body;
 use campaignd::render::dkim::Signer;
 use campaignd::token::{Key, Keyring};
+use jiff::Timestamp;
 
 /// Keys of both kinds, and their public halves as the name service has them.
 struct Keys {
@@ -58,6 +59,7 @@ fn signed(keys: &Keys, content: EmailContent) -> Vec<u8> {
         campaign: &"spring".into(),
         purpose: Purpose::Marketing,
         attempt: 1,
+        at: Timestamp::now(),
         to: "anna@example.com",
         unsubscribe: Some(
             "https://mail.shop.example/u/a-long-token-that-makes-the-header-fold-somewhere-0123456789",

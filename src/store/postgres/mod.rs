@@ -1,11 +1,13 @@
 //! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
 
+mod adding;
 mod cached;
 mod campaigns;
 mod contacts;
 mod counters;
 mod dispatching;
 mod engagement;
+mod entries;
 mod filter;
 mod granting;
 mod jobs;

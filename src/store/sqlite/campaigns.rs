@@ -1,11 +1,12 @@
 //! Campaigns as users see and control them, on SQLite.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{OptionalExtension, Row, ToSql, params};
 
+use super::connection::Connection;
 use super::counters::{METRIC_STATE, append_move};
 use super::values::{At, Json};
-use super::{SqliteStore, decode, now};
+use super::{SqliteStore, decode};
 use crate::model::campaign::Facts;
 use crate::model::{CampaignNo, CampaignStatus, Channel, Control, Lane, Purpose, Reason, State};
 use crate::store::Result;
@@ -112,7 +113,7 @@ pub(super) fn control(connection: &Connection, id: &str, action: Control) -> Res
         Control::Resume => connection.execute(&format!("UPDATE campaigns SET paused = 0 {open}"), [id])?,
         Control::Cancel => {
             let cancel = format!("UPDATE campaigns SET cancelled_at = ?2 {open}");
-            connection.execute(&cancel, params![id, now()])?
+            connection.execute(&cancel, params![id, connection.now_us()])?
         }
     };
     let facts = connection
@@ -157,7 +158,7 @@ fn resolve(connection: &Connection, campaign: &str, external_id: &str, sent: boo
     let update = "UPDATE deliveries SET state = ?4, reason = ?5, updated_at = ?6
          WHERE campaign = ?1 AND contact = ?2 AND occurrence = ?3";
     let reason = reason.map(Reason::code);
-    let row = params![number, contact, occurrence, state.code(), reason, now()];
+    let row = params![number, contact, occurrence, state.code(), reason, connection.now_us()];
     connection.prepare_cached(update)?.execute(row)?;
     let from = (State::Unknown.code(), before.unwrap_or(0));
     append_move(connection, CampaignNo(number), from, (state.code(), reason.unwrap_or(0)), 1)?;

@@ -1,10 +1,13 @@
 //! Connections to the file, and what each is set to.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use jiff::Timestamp;
+use rusqlite::OpenFlags;
 
+use crate::clock::Clock;
 use crate::store::Result;
 
 /// Statements that a connection keeps prepared.
@@ -14,28 +17,59 @@ const LOOK: Duration = Duration::from_millis(1);
 /// After so many looks the store counts as away: half a minute.
 const LOOKS: i32 = 30_000;
 
+/// A connection, and the clock that everything on it goes by.
+#[derive(Debug)]
+pub(super) struct Connection {
+    file: rusqlite::Connection,
+    clock: Clock,
+}
+
+impl Connection {
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// In microseconds, as the columns hold it.
+    pub(super) fn now_us(&self) -> i64 {
+        self.now().as_microsecond()
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_memory() -> Connection {
+        Connection { file: rusqlite::Connection::open_in_memory().unwrap(), clock: Clock::system() }
+    }
+}
+
+impl Deref for Connection {
+    type Target = rusqlite::Connection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.file
+    }
+}
+
 /// A connection that writes: every commit is on the disk before it returns.
-pub(super) fn writing(path: &Path) -> Result<Connection> {
-    let mut connection = Connection::open(path)?;
-    prepare(&mut connection)?;
+pub(super) fn writing(path: &Path, clock: Clock) -> Result<Connection> {
+    let mut file = rusqlite::Connection::open(path)?;
+    prepare(&mut file)?;
     // A checkpoint every 40 MB keeps the log from being copied back page by page.
-    connection.execute_batch(
+    file.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 10000; PRAGMA cache_size = -32000",
     )?;
-    Ok(connection)
+    Ok(Connection { file, clock })
 }
 
 /// A connection that reads and can do nothing else.
-pub(super) fn reading(path: &Path) -> Result<Connection> {
+pub(super) fn reading(path: &Path, clock: Clock) -> Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    prepare(&mut connection)?;
-    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4000")?;
-    Ok(connection)
+    let mut file = rusqlite::Connection::open_with_flags(path, flags)?;
+    prepare(&mut file)?;
+    file.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4000")?;
+    Ok(Connection { file, clock })
 }
 
-fn prepare(connection: &mut Connection) -> Result<()> {
+fn prepare(connection: &mut rusqlite::Connection) -> Result<()> {
     connection.busy_handler(Some(wait))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.execute_batch("PRAGMA temp_store = MEMORY")?;

@@ -1,11 +1,12 @@
 //! Contacts on SQLite: lookups, erasure, suppressions.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
+use super::connection::Connection;
 use super::upserting::upsert;
 use super::values::{At, Json};
-use super::{SqliteStore, decode, now, numbers};
+use super::{SqliteStore, decode, numbers};
 use crate::model::address::canonical;
 use crate::model::contact::Contact;
 use crate::model::{Channel, EventKind, Reason, State};
@@ -77,7 +78,7 @@ impl Contacts for SqliteStore {
             )?;
             let mut added = 0;
             for (channel, hash, reason) in entries {
-                added += insert.execute(params![channel.code(), hash, reason, now()])? as u64;
+                added += insert.execute(params![channel.code(), hash, reason, connection.now_us()])? as u64;
             }
             Ok(added)
         })
@@ -223,7 +224,7 @@ fn erase(connection: &Connection, external_id: &str, hash: &[u8]) -> Result<bool
          WHERE external_id = ?1 RETURNING number";
     let erased: Option<i64> = connection
         .prepare_cached(erase)?
-        .query_row(params![external_id, hash, now()], |row| row.get(0))
+        .query_row(params![external_id, hash, connection.now_us()], |row| row.get(0))
         .optional()?;
     let Some(contact) = erased else { return Ok(false) };
     // A list that waits to be planned still names the contact; without the address nothing can bring it back.

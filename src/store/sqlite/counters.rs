@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
-use super::now;
+use super::connection::Connection;
 use crate::model::{CampaignNo, Reason, State};
 use crate::store::Result;
 
@@ -128,7 +128,7 @@ pub(super) fn append_move(
     append(connection, &Counter::state(campaign, to.0, to.1), n)?;
     let sent = |code| State::from_code(code).is_some_and(State::is_sent);
     if sent(to.0) && !sent(from.0) {
-        let sent = Counter { hour: hour_of(now()), ..Counter::of(campaign, METRIC_SENT) };
+        let sent = Counter { hour: hour_of(connection.now_us()), ..Counter::of(campaign, METRIC_SENT) };
         append(connection, &sent, n)?;
     }
     Ok(())

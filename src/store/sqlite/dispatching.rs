@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
+use super::connection::Connection;
 use super::leases::forget;
 use super::values::{At, Json};
-use super::{SqliteStore, decode, now};
+use super::{SqliteStore, decode};
 use crate::model::job::Tracking;
 use crate::model::{BatchNo, CampaignNo, Channel, Lane, Purpose};
 use crate::store::dispatching::{Backlog, Dispatching, Lease, Recipient, Rescued, Sending, Tick};
@@ -21,7 +22,7 @@ impl Dispatching for SqliteStore {
         let name = name.to_owned();
         self.write(move |connection| {
             let insert = "INSERT INTO incarnations (name, started_at) VALUES (?1, ?2)";
-            connection.execute(insert, params![name, now()])?;
+            connection.execute(insert, params![name, connection.now_us()])?;
             Ok(Incarnation(connection.last_insert_rowid()))
         })
         .await
@@ -48,7 +49,7 @@ impl Dispatching for SqliteStore {
             )?;
             let mut stopped = Vec::new();
             for campaign in known {
-                if !statement.exists([campaign.0, now()])? {
+                if !statement.exists([campaign.0, connection.now_us()])? {
                     stopped.push(campaign);
                 }
             }
@@ -139,13 +140,13 @@ fn campaigns_due(connection: &Connection, channel: Channel) -> Result<Vec<(Campa
             "SELECT number FROM campaigns WHERE finished_at IS NULL AND channel = ?1 AND NOT paused
                  AND cancelled_at IS NULL AND (expires_at IS NULL OR expires_at > ?2) ORDER BY number",
         )?
-        .query_map(params![channel.code(), now()], |row| row.get(0))?
+        .query_map(params![channel.code(), connection.now_us()], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
     let mut waiting = connection.prepare_cached(WAITING)?;
     let mut due = Vec::new();
     for lane in Lane::ALL {
         for campaign in &open {
-            if waiting.exists(params![channel.code(), lane.code(), campaign, now()])? {
+            if waiting.exists(params![channel.code(), lane.code(), campaign, connection.now_us()])? {
                 due.push((CampaignNo(*campaign), *lane));
             }
         }
@@ -193,12 +194,13 @@ fn backlog(connection: &Connection) -> Result<Vec<Backlog>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::store::Admin;
 
     #[tokio::test]
     async fn a_file_has_one_daemon_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || SqliteStore::open(&folder.path().join("campaignd.db")).unwrap();
+        let open = || SqliteStore::open(&folder.path().join("campaignd.db"), Clock::system()).unwrap();
         let (first, second) = (open(), open());
         first.migrate().await.unwrap();
         first.join("one").await.unwrap();

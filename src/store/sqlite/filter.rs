@@ -4,9 +4,10 @@
 use std::cmp::Ordering;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde_json::{Map, Number, Value};
 
+use super::connection::Connection;
 use crate::model::filter::{Engaged, Filter, LastEvent, Order, Span, Test};
 use crate::store::Result;
 

@@ -1,9 +1,10 @@
 //! Intents: watermarks move where lease and campaign still allow it, and recipients are judged once more.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
-use super::{decode, now};
+use super::connection::Connection;
+use super::decode;
 use crate::model::{Purpose, Reason};
 use crate::store::dispatching::{Intent, Member, Recipient};
 use crate::store::jobs::Incarnation;
@@ -36,7 +37,8 @@ pub(super) fn grant(
     )?;
     let mut granted = Vec::with_capacity(intents.len());
     for intent in intents {
-        let moved = statement.execute(params![intent.to, intent.batch.0, me.0, intent.epoch, now()])?;
+        let moved =
+            statement.execute(params![intent.to, intent.batch.0, me.0, intent.epoch, connection.now_us()])?;
         granted.push(if moved > 0 { Some(members(connection, intent)?) } else { None });
     }
     Ok(granted)

@@ -1,12 +1,13 @@
 //! Accepting jobs on SQLite: one transaction for a group of them.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
+use super::connection::Connection;
 use super::upserting::upsert;
 use super::values::{At, Json};
-use super::{SqliteStore, campaigns, decode, now, standing};
+use super::{SqliteStore, campaigns, decode, standing};
 use crate::model::contact::Problem;
 use crate::model::job::{Audience, CampaignJob, Job};
 use crate::model::{CampaignNo, Channel, Purpose};
@@ -30,7 +31,7 @@ impl Jobs for SqliteStore {
     async fn prune_jobs(&self, days: u32) -> Result<u64> {
         self.write(move |connection| {
             let sql = "DELETE FROM jobs WHERE accepted_at < ?1";
-            Ok(connection.prepare_cached(sql)?.execute([now() - i64::from(days) * DAY])? as u64)
+            Ok(connection.prepare_cached(sql)?.execute([connection.now_us() - i64::from(days) * DAY])? as u64)
         })
         .await
     }
@@ -71,8 +72,12 @@ fn claim(connection: &Connection, submission: &Submission) -> Result<Option<Acce
     let (kind, id) = (submission.job.kind(), id_hash(submission));
     let insert = "INSERT INTO jobs (kind, id_hash, content_hash, accepted_at) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT DO NOTHING";
-    let new =
-        connection.prepare_cached(insert)?.execute(params![kind, id, submission.content_hash, now()])? > 0;
+    let new = connection.prepare_cached(insert)?.execute(params![
+        kind,
+        id,
+        submission.content_hash,
+        connection.now_us()
+    ])? > 0;
     if new {
         return Ok(None);
     }
@@ -160,7 +165,7 @@ fn accept_campaign(
         inline,
         job.send_at.map(At),
         job.expires_at.map(At),
-        now(),
+        connection.now_us(),
     ])?;
     let campaign = CampaignNo(connection.last_insert_rowid());
     add_links(connection, campaign, &template.links)?;

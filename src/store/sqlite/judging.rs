@@ -1,10 +1,11 @@
 //! The rules of exclusion, recipient by recipient, and how judged recipients get into the ledger.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
-use super::values::Json;
-use super::{counters, now, numbers};
+use super::connection::Connection;
+use super::values::{At, Json};
+use super::{counters, numbers};
 use crate::model::{CampaignNo, Channel, Lane, Purpose, Reason, State};
 use crate::store::dispatching::MessageOptions;
 use crate::store::jobs::Incarnation;
@@ -140,7 +141,7 @@ impl Plan {
                 self.campaign.0,
                 self.channel.code(),
                 self.lane.code(),
-                self.due_at.map_or_else(now, Timestamp::as_microsecond),
+                At(self.due_at.unwrap_or_else(|| connection.now())),
                 self.owner.map(|incarnation| incarnation.0),
                 self.template,
                 self.options.as_ref().map(Json),
@@ -172,7 +173,7 @@ impl Plan {
             "INSERT INTO deliveries (campaign, contact, occurrence, address, batch, updated_at, state, reason)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
-        let at = now();
+        let at = connection.now_us();
         let mut counts = Counts::new();
         let mut places = batches.iter().flat_map(|batch| std::iter::repeat_n(*batch, BATCH_SIZE as usize));
         for one in judged {

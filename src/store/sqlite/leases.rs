@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
+use super::connection::Connection;
 use super::counters::append_move;
 use super::values::Json;
-use super::{SqliteStore, decode, now, numbers};
+use super::{SqliteStore, decode, numbers};
 use crate::model::{AddressNo, BatchNo, CampaignNo, Channel, ContactNo, Lane, Reason, State};
 use crate::store::dispatching::{Lease, Member, Rescued};
 use crate::store::jobs::Incarnation;
@@ -35,7 +36,7 @@ impl SqliteStore {
             let mut free = connection.prepare_cached(FREE)?;
             let mut leases = Vec::new();
             for (campaign, lane) in streams {
-                let due = params![campaign.0, lane.code(), now(), each];
+                let due = params![campaign.0, lane.code(), connection.now_us(), each];
                 let batches =
                     free.query_map(due, |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
                 for batch in batches {
@@ -164,7 +165,7 @@ fn mark_unknown(
         marked += statement.execute(params![
             unknown,
             crash,
-            now(),
+            connection.now_us(),
             campaign.0,
             contact,
             occurrence,

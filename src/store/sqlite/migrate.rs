@@ -1,7 +1,6 @@
 //! Migrations: numbered files, each applied once, in order, in the writer's transaction.
 
-use rusqlite::Connection;
-
+use super::connection::Connection;
 use crate::store::{Error, Result};
 
 const MIGRATIONS: &[&str] =

@@ -41,13 +41,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{ErrorCode, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
+use self::connection::Connection;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{Admin, Error, Pool, Result, Secrets};
+use crate::clock::Clock;
 
 /// Connections that read at the same time.
 const READERS: usize = 4;
@@ -63,18 +65,19 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, or makes it and its folder; `migrate` then brings its schema up.
+    /// Opens the file, or makes it and its folder; `migrate` then brings its schema up. What is due, and what rows are
+    /// stamped with, goes by `clock`.
     ///
     /// # Errors
     /// When the file cannot be opened or written.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, clock: Clock) -> Result<Self> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| Error::Refused(error.into()))?;
         }
         Ok(SqliteStore {
             path: path.to_owned(),
-            writer: Writer::start(connection::writing(path)?)?,
-            readers: Readers::open(path, READERS)?,
+            writer: Writer::start(connection::writing(path, clock.clone())?)?,
+            readers: Readers::open(path, &clock, READERS)?,
             secrets: OnceCell::new(),
             daemon: Mutex::default(),
         })
@@ -158,16 +161,11 @@ fn secret(connection: &Connection, name: &str) -> Result<[u8; 32]> {
             let fresh = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(uuid::Uuid::into_bytes).concat();
             let mixed = Sha256::digest(&fresh).to_vec();
             let insert = "INSERT INTO secrets (name, value, created_at) VALUES (?1, ?2, ?3)";
-            connection.execute(insert, params![name, mixed, now()])?;
+            connection.execute(insert, params![name, mixed, connection.now_us()])?;
             mixed
         }
     };
     value.try_into().map_err(|_| Error::Refused(format!("the secret `{name}` does not have 32 bytes").into()))
-}
-
-/// The store's clock, in microseconds as its columns hold it.
-fn now() -> i64 {
-    jiff::Timestamp::now().as_microsecond()
 }
 
 /// A code of a vocabulary as the store holds it.

@@ -1,8 +1,9 @@
 //! Deliveries that receipts move: read, judged by the state machine, written back.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Row, params};
 
+use super::connection::Connection;
 use super::counters::Deltas;
 use super::values::At;
 use super::{decode, numbers};
@@ -26,11 +27,11 @@ impl Found {
     }
 
     /// Where a receipt moves the delivery to, and when.
-    fn next(&self, receipt: &Receipt) -> Option<(State, Timestamp)> {
+    fn next(&self, receipt: &Receipt, now: Timestamp) -> Option<(State, Timestamp)> {
         let left = self.state != State::Planned || self.in_doubt;
         let next = receipt.news.state().filter(|next| left && next.predecessors().contains(&self.state))?;
         // A provider's clock neither runs ahead of ours nor back behind what is known.
-        Some((next, self.at.max(receipt.at.min(Timestamp::now()))))
+        Some((next, self.at.max(receipt.at.min(now))))
     }
 }
 
@@ -71,7 +72,7 @@ pub(super) fn apply(
     receipt: &Receipt,
     deltas: &mut Deltas,
 ) -> Result<bool> {
-    let Some((next, at)) = found.next(receipt) else { return Ok(false) };
+    let Some((next, at)) = found.next(receipt, connection.now()) else { return Ok(false) };
     let reason = receipt.news.reason();
     let sql = "UPDATE deliveries SET state = ?1, reason = ?2, updated_at = ?3
          WHERE campaign = ?4 AND contact = ?5 AND occurrence = ?6";

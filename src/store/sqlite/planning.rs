@@ -2,14 +2,15 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
+use super::connection::Connection;
 use super::filter::{Person, Segment};
 use super::jobs::Planned;
 use super::judging::{Counts, Plan, Target};
 use super::recipients::{Listed, number_repeats, resolve};
 use super::values::{At, Json};
-use super::{SqliteStore, counters, decode, now};
+use super::{SqliteStore, counters, decode};
 use crate::model::job::Audience;
 use crate::model::{CampaignNo, Channel, Lane, Purpose, Reason, State};
 use crate::store::planning::{Finished, Page, Planning};
@@ -33,7 +34,7 @@ impl Planning for SqliteStore {
                      WHERE finished_at IS NULL AND started_at IS NULL
                        AND (coalesce(send_at, accepted_at) <= ?1 OR cancelled_at IS NOT NULL)",
                 )?
-                .execute([now()])?;
+                .execute([connection.now_us()])?;
             let sql = "SELECT number FROM campaigns
                  WHERE finished_at IS NULL AND started_at IS NOT NULL AND planned_at IS NULL ORDER BY lane, number";
             let mut list = connection.prepare_cached(sql)?;
@@ -102,7 +103,7 @@ fn plan_page(
     connection.prepare_cached(advance)?.execute([campaign.0, to])?;
     if done {
         let close = "UPDATE campaigns SET planned_at = ?2, audience = NULL WHERE number = ?1";
-        connection.prepare_cached(close)?.execute([campaign.0, now()])?;
+        connection.prepare_cached(close)?.execute([campaign.0, connection.now_us()])?;
     }
     Ok(Some(Page { channel: plan.channel, counts, done }))
 }
@@ -112,7 +113,7 @@ fn course(connection: &Connection, campaign: CampaignNo) -> Result<Option<Course
             cancelled_at IS NOT NULL, coalesce(expires_at <= ?2, 0), id
          FROM campaigns WHERE number = ?1 AND planned_at IS NULL AND started_at IS NOT NULL";
     let mut find = connection.prepare_cached(sql)?;
-    let mut rows = find.query(params![campaign.0, now()])?;
+    let mut rows = find.query(params![campaign.0, connection.now_us()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let Json(planned): Json<Planned> = row.get(4)?;
     let (state, reason) = match (row.get(8)?, row.get(9)?) {

@@ -1,7 +1,6 @@
 //! Statements that run for every message or receipt find their rows by key, however large the tables are.
 
-use rusqlite::Connection;
-
+use super::connection::Connection;
 use super::dispatching::WAITING;
 use super::granting::member_sql;
 use super::leases::FREE;
@@ -13,7 +12,7 @@ use super::tracking::CONTEXT;
 
 /// The steps by which SQLite would run a statement.
 fn plan(sql: &str) -> Vec<String> {
-    let connection = Connection::open_in_memory().unwrap();
+    let connection = Connection::in_memory();
     migrate::run(&connection).unwrap();
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let unbound = std::iter::repeat_n(0, statement.parameter_count());

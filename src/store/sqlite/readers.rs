@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::connection::reading;
+use super::connection::{Connection, reading};
+use crate::clock::Clock;
 use crate::store::{CONNECTION_WAIT, Error, Pool, Result};
 
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path, size: usize) -> Result<Self> {
-        let idle = (0..size).map(|_| reading(path)).collect::<Result<_>>()?;
+    pub(super) fn open(path: &Path, clock: &Clock, size: usize) -> Result<Self> {
+        let idle = (0..size).map(|_| reading(path, clock.clone())).collect::<Result<_>>()?;
         Ok(Readers { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(size)), size })
     }
 

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use super::SqliteStore;
+use super::connection::Connection;
 use super::counters::Deltas;
 use super::engagement::write_engagement;
 use super::moving::{apply, find};

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Place;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 
+use super::connection::Connection;
 use super::judging::{Counts, Plan, Target};
-use super::now;
 use super::values::Json;
 use crate::model::address::canonical;
 use crate::model::{CampaignNo, Channel, Reason};
@@ -121,7 +121,7 @@ fn add(
     let sql = "INSERT INTO addresses (contact, channel, address, hash, position, consent_at, consent_source)
          VALUES (?1, ?2, ?3, ?4, 1000, ?5, ?6)";
     let hash = secrets.address_hash(channel, address)?;
-    let consent_at = consent_source.map(|_| now());
+    let consent_at = consent_source.map(|_| connection.now_us());
     let row = params![contact, channel.code(), address, hash, consent_at, consent_source];
     Ok(connection.prepare_cached(sql)?.insert(row)?)
 }
@@ -129,7 +129,7 @@ fn add(
 fn agree(connection: &Connection, owned: Owned, consent_source: Option<&str>) -> Result<()> {
     if let (false, Some(source)) = (owned.consent, consent_source) {
         let sql = "UPDATE addresses SET consent_at = ?2, consent_source = coalesce(consent_source, ?3) WHERE number = ?1";
-        connection.prepare_cached(sql)?.execute(params![owned.number, now(), source])?;
+        connection.prepare_cached(sql)?.execute(params![owned.number, connection.now_us(), source])?;
     }
     Ok(())
 }
@@ -151,7 +151,12 @@ fn find_or_make(connection: &Connection, id: &str, described: bool, made: bool) 
         None => {
             let insert = "INSERT INTO contacts (external_id, stub, anonymous, created_at, updated_at)
                  VALUES (?1, ?2, ?3, ?4, ?4)";
-            let number = connection.prepare_cached(insert)?.insert(params![id, !described, made, now()])?;
+            let number = connection.prepare_cached(insert)?.insert(params![
+                id,
+                !described,
+                made,
+                connection.now_us()
+            ])?;
             Ok((number, !described))
         }
     }

@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use uuid::Uuid;
 
+use super::SqliteStore;
+use super::connection::Connection;
 use super::values::Json;
-use super::{SqliteStore, now};
 use crate::model::receipt::About;
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Receipt};
 use crate::store::Result;
@@ -46,7 +47,7 @@ impl References for SqliteStore {
                         provider,
                         reference,
                         Json(receipt),
-                        now()
+                        connection.now_us()
                     ])?;
                 }
             }
@@ -84,8 +85,9 @@ impl References for SqliteStore {
     }
 
     async fn forget_references(&self, age: SignedDuration) -> Result<u64> {
-        let before = now() - i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
         self.write(move |connection| {
+            let before = connection.now_us().saturating_sub(age);
             let references = "DELETE FROM provider_references WHERE (provider, reference) IN
                  (SELECT provider, reference FROM provider_references WHERE known_at < ?1 ORDER BY known_at LIMIT ?2)";
             let receipts = "DELETE FROM parked_receipts WHERE id IN
@@ -118,7 +120,7 @@ pub(super) fn keep(connection: &Connection, settled: &Settled) -> Result<()> {
             delivery.campaign.0,
             delivery.contact.0,
             delivery.occurrence,
-            now()
+            connection.now_us()
         ])?;
     }
     Ok(())

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
+use super::connection::Connection;
 use super::jobs::{add_links, existing, pin, pinned};
 use super::judging::Plan;
-use super::now;
 use super::recipients::{Listed, resolve};
 use crate::model::contact::Problem;
 use crate::model::job::{MessageJob, MessageTo};
@@ -51,7 +51,7 @@ impl Messages {
             Ok(found) => found,
             Err(problem) => return Ok(Acceptance::Invalid(problem)),
         };
-        let plan = plan_of(submission, job, campaign, stopped, self.owner)?;
+        let plan = plan_of(connection, submission, job, campaign, stopped, self.owner)?;
         let (external_id, address) = match &job.to {
             MessageTo::ExternalId(id) => (Some(id.clone()), None),
             MessageTo::Address(address) => (None, Some(address.clone())),
@@ -121,13 +121,14 @@ fn objection(connection: &Connection, job: &MessageJob) -> Result<Option<Problem
 }
 
 fn plan_of(
+    connection: &Connection,
     submission: &Submission,
     job: &MessageJob,
     campaign: CampaignNo,
     stopped: bool,
     owner: Option<Incarnation>,
 ) -> Result<Plan> {
-    let now = Timestamp::now();
+    let now = connection.now();
     let expired = job.expires_at.is_some_and(|at| at <= now);
     let (state, reason) = match (stopped, expired) {
         (true, _) => (State::Cancelled, Some(Reason::CampaignCancelled)),
@@ -176,7 +177,7 @@ fn open_month(
     job: &MessageJob,
     template: &PinnedTemplate,
 ) -> Result<(CampaignNo, bool)> {
-    let month = month_of(Timestamp::now());
+    let month = month_of(connection.now());
     let this_month = "SELECT number, cancelled_at IS NOT NULL FROM campaigns WHERE id = ?1 AND month = ?2";
     let known = connection
         .prepare_cached(this_month)?
@@ -205,7 +206,7 @@ fn open_month(
                 template.hash,
                 job.tracking.opens,
                 job.tracking.clicks,
-                now(),
+                connection.now_us(),
             ],
             |row| Ok((CampaignNo(row.get(0)?), row.get(1)?)),
         )?;

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
+use super::connection::Connection;
 use super::counters::{METRIC_STATE, append_move};
 use super::standing::month_of;
 use super::values::At;
-use super::{SqliteStore, decode, now, numbers};
+use super::{SqliteStore, decode, numbers};
 use crate::model::{CampaignNo, CampaignStatus, Channel, Reason, State};
 use crate::store::Result;
 use crate::store::planning::Finished;
@@ -25,7 +26,7 @@ impl SqliteStore {
         self.write(|connection| {
             let expire = "UPDATE campaigns SET expired_at = ?1
                  WHERE finished_at IS NULL AND expired_at IS NULL AND NOT standing AND expires_at <= ?1";
-            connection.prepare_cached(expire)?.execute([now()])?;
+            connection.prepare_cached(expire)?.execute([connection.now_us()])?;
             Ok(())
         })
         .await?;
@@ -101,7 +102,7 @@ impl Stopped {
             "UPDATE deliveries SET state = ?4, reason = ?5, updated_at = ?6
              WHERE campaign = ?1 AND contact = ?2 AND occurrence = ?3 AND state = ?7 AND batch = ?8",
         )?;
-        let (at, waiting) = (now(), State::Planned.code());
+        let (at, waiting) = (connection.now_us(), State::Planned.code());
         let mut moved = 0;
         for (contact, occurrence) in members.skip(self.watermark as usize) {
             let key = (self.campaign.0, contact, occurrence);
@@ -136,7 +137,7 @@ fn done(connection: &Connection) -> Result<Vec<CampaignNo>> {
         "SELECT number FROM campaigns k WHERE finished_at IS NULL AND planned_at IS NOT NULL
            AND (NOT standing OR month < ?1) AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.campaign = k.number)",
     )?;
-    let month = month_of(jiff::Timestamp::now() - GRACE);
+    let month = month_of(connection.now() - GRACE);
     let numbers = list.query_map([month], |row| Ok(CampaignNo(row.get(0)?)))?;
     Ok(numbers.collect::<rusqlite::Result<_>>()?)
 }
@@ -175,8 +176,10 @@ fn imbalance(connection: &Connection, campaign: CampaignNo) -> Result<i64> {
 fn close(connection: &Connection, campaign: CampaignNo, publish: bool) -> Result<Option<String>> {
     let close = "UPDATE campaigns SET finished_at = ?2 WHERE number = ?1 AND finished_at IS NULL
          AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.campaign = ?1) RETURNING id";
-    let closed =
-        connection.prepare_cached(close)?.query_row([campaign.0, now()], |row| row.get(0)).optional()?;
+    let closed = connection
+        .prepare_cached(close)?
+        .query_row([campaign.0, connection.now_us()], |row| row.get(0))
+        .optional()?;
     if publish && closed.is_some() {
         announce(connection, campaign)?;
     }

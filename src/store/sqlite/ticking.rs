@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
+use super::connection::Connection;
 use super::counters::Deltas;
 use super::granting::{grant, read};
 use super::references::keep as keep_references;
 use super::suppressing::suppress_recipient;
 use super::values::{At, Json};
-use super::{SqliteStore, decode, now, numbers};
+use super::{SqliteStore, decode, numbers};
 use crate::model::{DeliveryKey, Reason, State};
 use crate::store::Result;
 use crate::store::dispatching::{Recipient, Rescheduled, Settled, Tick};
@@ -279,7 +280,7 @@ impl<'a> Step<'a> {
             let changed = statement.execute(params![
                 batch,
                 one.attempts,
-                now(),
+                self.connection.now_us(),
                 one.campaign.0,
                 one.member.contact.0,
                 one.member.occurrence,

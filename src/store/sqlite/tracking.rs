@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::connection::Connection;
 use super::counters::Deltas;
 use super::engagement::{write_contacts, write_engagement};
 use super::values::{At, Json};
@@ -239,7 +240,7 @@ fn sent_at(connection: &Connection, delivery: DeliveryKey) -> Result<Option<(Tim
         .optional()?;
     let Some((state, At(updated_at), links)) = found else { return Ok(None) };
     let at = match decode(state, State::from_code)? {
-        State::Planned => Timestamp::now(),
+        State::Planned => connection.now(),
         state if state.is_sent() || state == State::Unknown => updated_at,
         _ => return Ok(None),
     };

@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use serde_json::{Map, Value};
 
-use super::now;
+use super::connection::Connection;
 use super::values::{At, Json};
 use crate::model::Channel;
 use crate::model::contact::{Consent, Contact, ContactAddress};
@@ -149,7 +149,8 @@ fn write_contacts(connection: &Connection, contacts: &[Contact], mode: Upsert) -
         let Some((number, before)) = found.optional()? else {
             let row = Described::as_given(contact);
             let (attributes, tags) = (Json(row.attributes), Json(row.tags));
-            let row = params![contact.external_id, attributes, tags, row.locale, row.timezone, now()];
+            let row =
+                params![contact.external_id, attributes, tags, row.locale, row.timezone, connection.now_us()];
             written.push(Written { number: insert.insert(row)?, fresh: true });
             continue;
         };
@@ -159,7 +160,14 @@ fn write_contacts(connection: &Connection, contacts: &[Contact], mode: Upsert) -
         };
         if after != before {
             let (attributes, tags) = (Json(after.attributes), Json(after.tags));
-            update.execute(params![number, attributes, tags, after.locale, after.timezone, now()])?;
+            update.execute(params![
+                number,
+                attributes,
+                tags,
+                after.locale,
+                after.timezone,
+                connection.now_us()
+            ])?;
         }
         written.push(Written { number, fresh: false });
     }
@@ -218,7 +226,7 @@ fn write_addresses(
     let (mut foreign, mut dated) = (Vec::new(), Vec::new());
     for (position, one) in listed(given) {
         let consent_at = match one.consent {
-            Some(Consent::Given) => Some(now()),
+            Some(Consent::Given) => Some(connection.now_us()),
             Some(Consent::GivenAt(at)) => Some(at.as_microsecond()),
             Some(Consent::Withdrawn) | None => None,
         };
@@ -273,7 +281,7 @@ fn undo_unsubscribes(
     let mut undone: Vec<Channel> = Vec::new();
     for (number, channel, at) in dated {
         // Nobody agrees in the future: such a date would undo every unsubscribe to come.
-        if at.as_microsecond() > now() {
+        if at.as_microsecond() > connection.now_us() {
             continue;
         }
         let earlier = connection

@@ -5,9 +5,9 @@
 
 use std::thread;
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::connection::Connection;
 use crate::store::{Error, Result};
 
 /// Requests that wait at most; then whoever brings more waits.

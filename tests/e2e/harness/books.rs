@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use campaignd::clock::Clock;
 use campaignd::model::{CampaignStatus, Reason, State};
 use campaignd::report::{self, Report};
 use campaignd::store::Store;
@@ -24,7 +25,9 @@ pub struct Books {
 impl Books {
     pub fn of(store_url: &str) -> Books {
         let store: Arc<dyn Store> = match store_url.strip_prefix("sqlite:") {
-            Some(file) => Arc::new(SqliteStore::open(file.as_ref()).expect("a store's file")),
+            Some(file) => {
+                Arc::new(SqliteStore::open(file.as_ref(), Clock::system()).expect("a store's file"))
+            }
             None => Arc::new(PgStore::new(store_url, 2).expect("a store's URL")),
         };
         Books { store }

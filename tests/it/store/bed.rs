@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use campaignd::clock::Clock;
 use campaignd::model::contact::Contact;
 use campaignd::model::job::Job;
 use campaignd::model::{CampaignNo, Channel, DeliveryKey, Event, EventKind, LinkNo, Purpose, Reason, State};
@@ -47,7 +48,7 @@ impl Bed {
 
     pub(crate) async fn sqlite() -> Bed {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(SqliteStore::open(&file(&folder)).unwrap());
+        let store = Arc::new(SqliteStore::open(&file(&folder), Clock::system()).unwrap());
         let bed = Bed { store, db: Db::Sqlite(folder) };
         bed.store.migrate().await.unwrap();
         bed
