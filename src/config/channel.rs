@@ -8,7 +8,8 @@ use super::grammar;
 use super::problem::did_you_mean;
 use super::provider::ProviderConfig;
 use super::reader::Table;
-use crate::model::{AutoPause, Channel, Rates};
+use super::rules::rules;
+use crate::model::{AutoPause, Channel, Rates, SmsRules};
 
 #[derive(Debug, Clone)]
 pub struct ChannelConfig {
@@ -29,6 +30,8 @@ pub struct ChannelConfig {
     pub auto_pause: Option<AutoPause>,
     /// Whether the channel carries marketing where its rules forbid it; WeChat only.
     pub allow_marketing: bool,
+    /// What messages are held to; SMS only.
+    pub rules: SmsRules,
 }
 
 /// What becomes of a delivery that the provider may or may not have.
@@ -83,6 +86,11 @@ fn channel_config(
     if allow_marketing.is_some() && channel != Channel::Wechat {
         table.problem("allow_marketing", "belongs to `channels.wechat` alone");
     }
+    let ruled = table.has("rules");
+    let rules = rules(&mut table);
+    if ruled && channel != Channel::Sms {
+        table.problem("rules", "belongs to `channels.sms` alone");
+    }
     table.finish();
     ChannelConfig {
         providers: providers.unwrap_or_default(),
@@ -94,6 +102,7 @@ fn channel_config(
         retry: retry.unwrap_or_else(|| [60, 300, 900, 3_600, 14_400].map(Duration::from_secs).to_vec()),
         auto_pause,
         allow_marketing: allow_marketing.unwrap_or(false),
+        rules,
     }
 }
 

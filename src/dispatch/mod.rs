@@ -12,14 +12,17 @@ mod desk;
 mod doubt;
 mod heart;
 mod holdings;
+mod hours;
 mod lane;
 mod ledger;
 mod limit;
 mod listener;
 mod prepared;
+mod ration;
 mod rendering;
 mod retry;
 mod stream;
+mod supply;
 #[cfg(test)]
 mod testing;
 mod worker;
@@ -37,7 +40,7 @@ pub use ledger::{Ledger, Ticker, ledger};
 pub use limit::Limiter;
 
 use crate::backoff::Schedule;
-use crate::model::{Channel, Rates};
+use crate::model::{Channel, Rates, SmsRules};
 use crate::provider::Provider;
 
 /// One provider account as its lane uses it.
@@ -73,4 +76,5 @@ pub struct LaneConfig {
     /// Messages that are intended and not settled in the store, at most.
     pub unknown_window: usize,
     pub retry: Schedule,
+    pub rules: SmsRules,
 }

@@ -14,12 +14,14 @@ use super::campaigns::{Campaign, Campaigns};
 use super::circuit::Circuits;
 use super::desk::Note;
 use super::doubt::after_crash;
+use super::hours::Gate;
 use super::ledger::{Ledger, Record, persist};
 use super::prepared::{Held, Last, Prepared};
 use super::rendering::{Rendered, Rendering};
 use crate::backoff::Schedule;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
+use crate::model::sms_rules::TextRules;
 use crate::model::{CampaignNo, Channel, Content, DeliveryKey, Lane, Outcome, Purpose, Rate, Rates, Reason};
 use crate::provider::Permit;
 use crate::store::dispatching::{Intent, Lease, Member, Recipient, Resend};
@@ -82,6 +84,8 @@ pub(super) struct Shared {
     /// While none of a message's accounts works, nothing is intended for it.
     pub(super) circuits: Circuits,
     pub(super) retry: Schedule,
+    pub(super) rules: TextRules,
+    pub(super) gate: Gate,
     pub(super) accounts: Vec<Account>,
     /// Messages a second that the channel and its accounts together let through; `None` without a limit.
     pub(super) rate: Option<f64>,
@@ -212,7 +216,7 @@ impl Stream {
         while !left.is_empty() {
             let named = held.lease.account(&campaign.sending);
             let granted = match self.wait_for_room(named, room, left.len()).await {
-                Some((places, window)) => {
+                Some((places, window)) if self.shared.gate.admits(campaign.sending.purpose) => {
                     let (chunk, rest) = left.split_at(places.num_permits());
                     position = position.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
                     // The first intent sets the end for the whole batch: whatever is in doubt later left after it.
@@ -221,7 +225,7 @@ impl Stream {
                     let recipients = self.shared.ledger.intend(intent).await;
                     recipients.map(|recipients| (recipients, chunk.len(), places, window, rest))
                 }
-                None => None,
+                _ => None,
             };
             let Some((recipients, intended, places, window, rest)) = granted else {
                 let mut record = Record::default();

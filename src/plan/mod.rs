@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
@@ -119,7 +120,8 @@ fn next_span(span: u32, recipients: i64) -> u32 {
     }
 }
 
-/// Keeps the ledger's books: stopped campaigns are settled, bad lists paused, ended ones closed, counters folded, job ids pruned.
+/// Keeps the ledger's books: stopped campaigns are settled, bad lists paused, ended ones closed, counters folded, job
+/// ids and the audit log pruned, the erased forgotten for good.
 #[derive(Debug)]
 pub struct Housekeeper {
     pub store: Arc<dyn Store>,
@@ -137,6 +139,10 @@ const GAUGES: Duration = Duration::from_secs(5);
 const PRUNE: Duration = Duration::from_secs(3_600);
 /// Job ids are remembered for so many days.
 pub const JOB_DAYS: u32 = 90;
+/// The audit log goes so many days back: thirteen months.
+pub const AUDIT_DAYS: u32 = 400;
+/// For so long something may still be on its way about somebody who was erased: an answer, a spooled event.
+const ERASED_LATELY: SignedDuration = SignedDuration::from_hours(48);
 
 impl Housekeeper {
     /// # Errors
@@ -192,6 +198,11 @@ impl Housekeeper {
         }
         if prune {
             self.store.prune_jobs(JOB_DAYS).await?;
+            if let Some(rates) = self.store.shared_rates() {
+                rates.forget_lines().await?;
+            }
+            self.store.prune_audit(AUDIT_DAYS).await?;
+            self.store.erase_late(ERASED_LATELY).await?;
         }
         Ok(())
     }

@@ -1,17 +1,21 @@
 //! The store: the only truth about what was sent. Traits at the level of the domain, one a concern;
 //! each store implements all of them, and no caller writes SQL.
 
+pub mod audit;
 pub mod campaigns;
 pub mod contacts;
 pub mod dispatching;
+pub mod exports;
 pub mod jobs;
 pub mod overview;
 pub mod planning;
 pub mod postgres;
+pub mod rates;
 pub mod receipts;
 pub mod references;
 pub mod reports;
 pub mod sqlite;
+pub mod tokens;
 pub mod tracking;
 
 use std::time::Duration;
@@ -22,15 +26,19 @@ use sha2::Sha256;
 
 use crate::model::Channel;
 
+pub use audit::Audit;
 pub use campaigns::Campaigns;
 pub use contacts::Contacts;
 pub use dispatching::Dispatching;
+pub use exports::Exports;
 pub use jobs::Jobs;
 pub use overview::Overviews;
 pub use planning::Planning;
+pub use rates::SharedRates;
 pub use receipts::Receipts;
 pub use references::References;
 pub use reports::Reports;
+pub use tokens::Tokens;
 pub use tracking::Tracking;
 
 /// Everything that a store can do.
@@ -46,6 +54,9 @@ pub trait Store:
     + Tracking
     + Reports
     + Overviews
+    + Tokens
+    + Audit
+    + Exports
 {
 }
 
@@ -61,6 +72,9 @@ impl<T> Store for T where
         + Tracking
         + Reports
         + Overviews
+        + Tokens
+        + Audit
+        + Exports
 {
 }
 
@@ -100,6 +114,11 @@ pub trait Admin: Send + Sync + std::fmt::Debug {
 
     /// Connections in use and idle, for metrics.
     fn pool(&self) -> Pool;
+
+    /// Rates that daemons share; `None` where the store has one daemon at a time, whose own limits suffice.
+    fn shared_rates(&self) -> Option<&dyn SharedRates> {
+        None
+    }
 }
 
 #[derive(Clone)]
@@ -111,6 +130,11 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    /// The keyed hash under which a tombstone and the audit log remember a contact; 16 bytes.
+    fn contact_hash(&self, external_id: &str) -> Result<Vec<u8>> {
+        self.address_hash(Channel::Email, &format!("contact:{external_id}"))
+    }
+
     /// The keyed hash under which a suppression remembers an address; 16 bytes.
     fn address_hash(&self, channel: Channel, address: &str) -> Result<Vec<u8>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.suppression)

@@ -167,6 +167,9 @@ catalogue! {
         {0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0}
         "From receiving an event to its being visible in reports. Alert where over 1 % take longer than 10 s.";
 
+    admin_refusals: IntCounterVec = "campaignd_admin_refusals_total" ["why"]
+        "Requests that the admin listener did not let in: host, no_token, wrong_token, locked, scope, not_ready. Alert on a rate of wrong_token or locked: a token was revoked and is still in use, or somebody tries.";
+
     store_pool_connections: IntGaugeVec = "campaignd_store_pool_connections" ["state"]
         "Connections to the store: idle or used. Alert at 0 idle for 5 minutes: raise `store.connections` or find the slow query.";
     store_query_duration: HistogramVec = "campaignd_store_query_duration_seconds" ["op"]

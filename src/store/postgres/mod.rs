@@ -1,6 +1,7 @@
 //! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
 
 mod adding;
+mod audit;
 mod cached;
 mod campaigns;
 mod contacts;
@@ -9,6 +10,8 @@ mod dispatching;
 mod duties;
 mod engagement;
 mod entries;
+mod erasing;
+mod exports;
 mod filter;
 mod granting;
 mod jobs;
@@ -19,6 +22,7 @@ mod moving;
 mod overview;
 mod pausing;
 mod planning;
+mod rates;
 mod receipts;
 mod recipients;
 mod references;
@@ -26,6 +30,7 @@ mod reports;
 mod standing;
 mod suppressing;
 mod ticking;
+mod tokens;
 mod tracking;
 mod upserting;
 
@@ -39,7 +44,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
-use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets};
+use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets, SharedRates};
 use crate::model::{CampaignNo, Channel};
 
 const SILENCE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -239,6 +244,10 @@ impl Admin for PgStore {
     fn pool(&self) -> Pool {
         let status = self.pool.status();
         Pool { idle: status.available, in_use: status.size.saturating_sub(status.available) }
+    }
+
+    fn shared_rates(&self) -> Option<&dyn SharedRates> {
+        Some(self)
     }
 }
 

@@ -24,6 +24,11 @@ impl Process {
         Process { child, log }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All that it has written so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).expect("the log file")).into_owned()
@@ -48,6 +53,15 @@ impl Process {
 
     pub fn sigkill(&mut self) {
         self.signal("KILL");
+    }
+
+    /// Lets it stand still until [`Process::thaw`].
+    pub fn freeze(&mut self) {
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&mut self) {
+        self.signal("CONT");
     }
 
     /// A child that has not been waited for keeps its pid, so no stranger is hit.

@@ -26,11 +26,11 @@ use crate::harness::database::TestDb;
 
 pub(crate) struct Bed {
     pub(crate) store: Arc<dyn Store>,
-    db: Db,
+    pub(super) db: Db,
 }
 
 /// What lies below the store, for what tests do behind its back.
-enum Db {
+pub(super) enum Db {
     Postgres(TestDb),
     Sqlite(TempDir),
 }
@@ -102,7 +102,7 @@ impl Bed {
         self.execute(&format!("UPDATE campaigns SET month = month - {back} WHERE standing")).await;
     }
 
-    async fn execute(&self, sql: &str) {
+    pub(super) async fn execute(&self, sql: &str) {
         match &self.db {
             Db::Postgres(db) => db.connect().await.batch_execute(sql).await.unwrap(),
             Db::Sqlite(folder) => behind(folder).execute_batch(sql).unwrap(),
@@ -382,7 +382,7 @@ fn file(folder: &TempDir) -> PathBuf {
 }
 
 /// A connection of the tests' own, with `little(blob, place)`: the 64-bit number at a place of a list.
-fn behind(folder: &TempDir) -> Connection {
+pub(super) fn behind(folder: &TempDir) -> Connection {
     let connection = Connection::open(file(folder)).unwrap();
     connection.busy_timeout(Duration::from_secs(10)).unwrap();
     let little = |context: &Context<'_>| {

@@ -1,10 +1,13 @@
 //! What every store must do, one behaviour a test. A behaviour takes a [`Bed`] and knows no SQL.
 
 mod accepting;
+mod access;
 mod audiences;
 pub(crate) mod bed;
+mod behind;
 mod contacts;
 mod doubts;
+mod erasure;
 mod events;
 mod exclusions;
 mod leases;
@@ -12,6 +15,7 @@ mod life;
 mod overview;
 mod pauses;
 mod random;
+mod rates;
 mod receipts;
 mod references;
 mod stopping;
