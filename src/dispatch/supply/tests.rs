@@ -162,9 +162,10 @@ impl World {
     /// The part of the rate that was reached over `time`, each daemon in turn every `step`.
     fn reached(&mut self, time: u64, step: u64, waiting: u32) -> f64 {
         let delays = Delays { there: MS, back: 2 * MS, socket: 2 * MS };
-        for turn in 0..time / step {
+        let everyone = (0..self.daemons.len()).cycle();
+        for (_, who) in (0..time / step).zip(everyone) {
             self.pass(step);
-            self.turn(turn as usize % self.daemons.len(), waiting, delays);
+            self.turn(who, waiting, delays);
         }
         self.left.len() as f64 / (self.limit.rates.0[0].per_second() * time as f64 / 1e9)
     }
