@@ -91,12 +91,12 @@ impl Session for Line {
                 outcomes.push(cut());
                 continue;
             }
-            self.life.goes_on().await;
+            self.may_be_struck().await;
             outcomes.push(self.hand_over(message).await);
         }
         let answering = stage.weather.up_to(Duration::from_millis(30));
         sleep(answering).await;
-        self.life.goes_on().await;
+        self.may_be_struck().await;
         outcomes
     }
 
@@ -110,6 +110,22 @@ fn cut() -> Outcome {
 }
 
 impl Line {
+    /// Daemons die and stand still in the midst of sending more often than chance would have it.
+    async fn may_be_struck(&self) {
+        let weather = &self.stage.weather;
+        if weather.strikes(weather.climate.deadly) {
+            if weather.dice().bool() {
+                self.stage.note(|| format!("{} dies in the midst of sending", self.life));
+                self.life.end();
+            } else {
+                let time = weather.up_to(Duration::from_secs(30));
+                self.stage.note(|| format!("{} is frozen for {time:?} in the midst of sending", self.life));
+                self.life.freeze(time);
+            }
+        }
+        self.life.goes_on().await;
+    }
+
     async fn hand_over(&mut self, message: &Message) -> Outcome {
         let (stage, weather) = (&self.stage, &self.stage.weather);
         let mood = self.mood();

@@ -48,20 +48,48 @@ enum Breath {
 /// Whether a process runs, as its ways to the outside know it.
 #[derive(Debug, Clone)]
 pub(super) struct Life {
-    breath: watch::Receiver<Breath>,
+    breath: watch::Sender<Breath>,
     incarnation: Arc<OnceLock<Incarnation>>,
 }
 
 impl Life {
+    fn begin() -> Self {
+        Life { breath: watch::Sender::new(Breath::Runs), incarnation: Arc::default() }
+    }
+
     /// Waits while the process is frozen, and for ever once it is dead.
     pub(super) async fn goes_on(&self) {
-        if self.breath.clone().wait_for(|breath| *breath == Breath::Runs).await.is_err() {
+        let mut breath = self.breath.subscribe();
+        if breath.wait_for(|breath| *breath == Breath::Runs).await.is_err() {
             pending().await
         }
     }
 
     pub(super) fn incarnation(&self) -> Incarnation {
         self.incarnation.get().copied().unwrap_or(Incarnation(0))
+    }
+
+    pub(super) fn end(&self) {
+        self.breath.send_replace(Breath::Dead);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        *self.breath.borrow() == Breath::Dead
+    }
+
+    /// Stands still for `time`.
+    pub(super) fn freeze(&self, time: Duration) {
+        if self.has_ended() {
+            return;
+        }
+        self.breath.send_replace(Breath::Frozen);
+        let life = self.clone();
+        tokio::spawn(async move {
+            sleep(time).await;
+            if !life.has_ended() {
+                life.breath.send_replace(Breath::Runs);
+            }
+        });
     }
 }
 
@@ -74,7 +102,6 @@ impl fmt::Display for Life {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) life: Life,
-    breath: watch::Sender<Breath>,
     parts: Parts,
     pub(super) lane: Option<LaneHandle>,
     pub(super) receipts: Receipts,
@@ -97,8 +124,7 @@ const RECEIPT_QUEUE: usize = 64;
 
 impl Process {
     pub(super) async fn start(stage: &Arc<Stage>, setup: &Setup) -> Process {
-        let (breath, breathes) = watch::channel(Breath::Runs);
-        let life = Life { breath: breathes, incarnation: Arc::default() };
+        let life = Life::begin();
         let seam = Arc::new(Seam { stage: stage.clone(), life: life.clone() });
         let me = loop {
             match seam.join("simulated").await {
@@ -116,7 +142,7 @@ impl Process {
         parts.start_receipts(&seam, &metrics, waiting, &supervisor);
         parts.start_planning(&seam, &metrics, &supervisor);
         let failed = watch_over(supervisor);
-        Process { life, breath, parts, lane: Some(lane), receipts, failed }
+        Process { life, parts, lane: Some(lane), receipts, failed }
     }
 
     pub(super) fn me(&self) -> Incarnation {
@@ -124,28 +150,12 @@ impl Process {
     }
 
     pub(super) fn kill(&mut self) {
-        self.breath.send_replace(Breath::Dead);
+        self.life.end();
         self.lane = None;
         // Its tasks reach nothing any more; those that only turn in circles end.
         for part in self.parts.in_order() {
             part.ask();
         }
-    }
-
-    /// Stands still for `time`.
-    pub(super) fn freeze(&self, time: Duration) {
-        self.breath.send_replace(Breath::Frozen);
-        let breath = self.breath.clone();
-        tokio::spawn(async move {
-            sleep(time).await;
-            breath.send_if_modified(|breath| {
-                let frozen = *breath == Breath::Frozen;
-                if frozen {
-                    *breath = Breath::Runs;
-                }
-                frozen
-            });
-        });
     }
 
     /// Why a task of it died, which ends a daemon.
@@ -163,7 +173,7 @@ impl Process {
         for part in self.parts.in_order() {
             all &= part.drain(deadline, pending()).await.is_ok();
         }
-        self.breath.send_replace(Breath::Dead);
+        self.life.end();
         stage.note(|| format!("{} has drained: {all}", self.life));
         all
     }

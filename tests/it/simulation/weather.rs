@@ -18,6 +18,8 @@ pub(super) struct Climate {
     pub(super) slowest: Duration,
     /// The provider refuses, throttles, cuts or hangs.
     pub(super) moody: f64,
+    /// A daemon dies or stands still while it hands over a message.
+    pub(super) deadly: f64,
     /// That run side by side.
     pub(super) daemons: usize,
 }
@@ -52,6 +54,7 @@ impl Weather {
             slow: one_of(&[0.0, 0.1, 0.5]),
             slowest: Duration::from_millis([20, 200, 4_000][dice.usize(0..3)]),
             moody: [0.0, 0.1, 0.3, 0.6][dice.usize(0..4)],
+            deadly: [0.0, 0.02, 0.06][dice.usize(0..3)],
             daemons: [1, 2, 2][dice.usize(0..3)],
         };
         Weather {

@@ -275,7 +275,7 @@ impl World {
         let process = &self.processes[at];
         let time = self.stage.weather.up_to(Duration::from_secs(30));
         self.stage.note(|| format!("{} is frozen for {time:?}", process.life));
-        process.freeze(time);
+        process.life.freeze(time);
     }
 
     async fn terminate(&mut self) {
@@ -320,7 +320,12 @@ impl World {
     /// A daemon of which a task died ends, and its service manager starts another. That is well where the other daemon
     /// took it for dead, and a fault otherwise.
     async fn bury(&mut self) -> Result<(), String> {
-        while let Some((place, words)) = self.dead() {
+        while let Some(place) = self.alive.iter().position(|at| self.processes[*at].life.has_ended()) {
+            let at = self.alive.swap_remove(place);
+            self.processes[at].kill();
+            self.start().await;
+        }
+        while let Some((place, words)) = self.failed() {
             let at = self.alive.swap_remove(place);
             self.stage.note(|| format!("{} ends: {words}", self.processes[at].life));
             if !words.contains("took this one for dead") || self.stage.weather.climate.daemons < 2 {
@@ -332,7 +337,7 @@ impl World {
         self.stage.law.broken().map_or(Ok(()), Err)
     }
 
-    fn dead(&self) -> Option<(usize, String)> {
+    fn failed(&self) -> Option<(usize, String)> {
         let alive = self.alive.iter().enumerate();
         alive.into_iter().find_map(|(place, at)| Some((place, self.processes[*at].failed()?)))
     }
