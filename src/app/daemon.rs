@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use axum::middleware::from_fn;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -20,6 +21,7 @@ use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, s
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
+use super::rules::templates;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
@@ -29,10 +31,11 @@ use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
+use crate::model::Receipt;
 use crate::pages;
 use crate::plan::{Housekeeper, Planner};
-use crate::provider::Receipts;
 use crate::provider::sandbox::Mailbox;
+use crate::provider::{Receipts, Unheard};
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
 use crate::store::{CONNECTION_WAIT, Error, Store};
@@ -144,10 +147,11 @@ async fn prepare(store: &dyn Store) -> Result<()> {
 }
 
 fn load_templates(config: &Config) -> Result<Registry> {
-    Registry::load(&config.templates.dir).map_err(|problems| {
+    let loaded = templates(&config.templates.dir, Some(config)).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
-    })
+    })?;
+    Ok(loaded.registry)
 }
 
 impl Daemon {
@@ -164,7 +168,10 @@ impl Daemon {
         self.config.http.public_is(listening.public);
         let (ledger, ticker) = ledger(self.store.clone(), self.me, self.metrics.clone());
         self.supervisor.spawn("recorder", &self.parts.recorder, ticker.run());
-        let lanes = self.start_lanes(ledger)?;
+        let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
+        let unheard = receipts.unheard().clone();
+        self.start_receipts(waiting);
+        let lanes = self.start_lanes(ledger, receipts)?;
         self.start_planning();
         let acceptor: Arc<dyn Accept> = Arc::new(Acceptor::new(
             &self.config,
@@ -175,7 +182,7 @@ impl Daemon {
             self.metrics.clone(),
         ));
         self.start_amqp(&acceptor)?;
-        self.start_public(public)?;
+        self.start_public(public, &unheard)?;
         self.start_bounces(lmtp);
         self.start_admin(admin, acceptor)?;
         self.watch_store();
@@ -200,7 +207,7 @@ impl Daemon {
         }
     }
 
-    fn start_lanes(&self, ledger: Ledger) -> Result<Vec<LaneHandle>> {
+    fn start_lanes(&self, ledger: Ledger, receipts: Receipts) -> Result<Vec<LaneHandle>> {
         let (heart, beat) =
             Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.heart.clone());
         self.supervisor.spawn("heartbeat", &self.parts.heart, beat);
@@ -216,7 +223,11 @@ impl Daemon {
             clock: self.clock.clone(),
             shutdown: self.parts.lanes.clone(),
         };
-        let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
+        let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
+        Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
+    }
+
+    fn start_receipts(&self, waiting: mpsc::Receiver<Receipt>) {
         let writer = write_receipts(waiting, self.receipt_book(), self.parts.tracking.clone());
         self.supervisor.spawn("receipt writer", &self.parts.tracking, async {
             writer.await;
@@ -227,8 +238,6 @@ impl Daemon {
             parked.await;
             Ok::<(), Error>(())
         });
-        let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
-        Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
     }
 
     fn start_planning(&self) {
@@ -280,8 +289,8 @@ impl Daemon {
         Ok(())
     }
 
-    fn start_public(&self, listener: tokio::net::TcpListener) -> Result<()> {
-        let (hooks, calls) = behind_routes(hooks(&self.config)?);
+    fn start_public(&self, listener: tokio::net::TcpListener, unheard: &Arc<Unheard>) -> Result<()> {
+        let (hooks, calls) = behind_routes(hooks(&self.config)?, unheard);
         let book = self.receipt_book();
         // Without hooks it would end at once.
         if !hooks.is_empty() {
@@ -394,7 +403,7 @@ impl Daemon {
         Arc::new(Observers { metrics: self.metrics.clone() })
     }
 
-    /// SIGHUP: rates and templates are read again; what is wrong stays as it was.
+    /// SIGHUP: rates, sending hours and templates are read again; what is wrong stays as it was.
     async fn reload(&mut self, lanes: &[LaneHandle]) {
         let config = match Config::load(&self.path, &config::environment()) {
             Ok(config) => config,
@@ -409,9 +418,10 @@ impl Daemon {
             let accounts =
                 config.providers.values().map(|provider| (provider.name.clone(), account_limit(provider)));
             lane.change_limits(channel_limit(settings), accounts.collect()).await;
+            lane.change_hours(settings.rules.hours.clone());
         }
         self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
-        info!("rates and templates were read again");
+        info!("rates, sending hours and templates were read again");
     }
 
     /// Stops taking work, lets what is under way end, hands back the rest; a second signal ends it at once.

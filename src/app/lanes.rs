@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use super::rules::forms;
 use crate::backoff::Schedule;
 use crate::config::{
     ChannelConfig, Config, DkimKey, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls,
 };
 use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, ReturnPath};
-use crate::model::Channel;
+use crate::model::sms_rules::TextRules;
+use crate::model::{Channel, SmsRules};
 use crate::provider::aliyun::Aliyun;
 use crate::provider::apns::Apns;
 use crate::provider::fcm::Fcm;
@@ -53,13 +55,20 @@ fn lane(
     receipts: &Receipts,
     mailbox: Option<&Arc<sandbox::Mailbox>>,
 ) -> Result<LaneConfig> {
-    let accounts = config.providers.values().filter(|provider| provider.carries(channel)).map(|provider| {
+    let carriers = || config.providers.values().filter(|provider| provider.carries(channel));
+    let accounts = carriers().map(|provider| {
         let listed = settings.providers.contains(&provider.name);
         account(provider, &config.http.public_url, receipts, mailbox)
             .map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
     });
+    let rules = match forms(carriers().map(|provider| &provider.kind)).text {
+        true => settings.rules.clone(),
+        // Nobody takes the texts that there may be.
+        false => SmsRules { text: TextRules::default(), ..settings.rules.clone() },
+    };
     Ok(LaneConfig {
         channel,
+        rules,
         accounts: accounts.collect::<Result<_>>()?,
         limit: channel_limit(settings),
         concurrency: settings.concurrency.get(),
@@ -128,8 +137,8 @@ pub fn account(
             (Arc::new(provider), Format::Content)
         }
         ProviderKind::Aliyun(aliyun) => {
-            let provider = Aliyun::new(aliyun).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
+            let provider = Aliyun::new(&settings.name, aliyun, receipts.clone());
+            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
         }
         ProviderKind::Tencent(tencent) => {
             let provider = Tencent::new(&settings.name, tencent, receipts.clone());

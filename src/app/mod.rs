@@ -9,6 +9,7 @@ mod listeners;
 mod observers;
 mod outbox;
 mod receipts;
+mod rules;
 mod tracking;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use daemon::run;
 pub use lanes::account;
 pub use listeners::Listening;
 pub use receipts::{ReceiptBook, file_parked, write_receipts};
+pub use rules::templates;
 
 /// The configured store; connects when it is first asked for something.
 ///

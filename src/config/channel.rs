@@ -8,7 +8,8 @@ use super::grammar;
 use super::problem::did_you_mean;
 use super::provider::ProviderConfig;
 use super::reader::Table;
-use crate::model::{Channel, Rates};
+use super::rules::rules;
+use crate::model::{Channel, Rates, SmsRules};
 
 #[derive(Debug, Clone)]
 pub struct ChannelConfig {
@@ -27,6 +28,8 @@ pub struct ChannelConfig {
     pub retry: Vec<Duration>,
     /// Whether the channel carries marketing where its rules forbid it; WeChat only.
     pub allow_marketing: bool,
+    /// What messages are held to; SMS only.
+    pub rules: SmsRules,
 }
 
 /// What becomes of a delivery that the provider may or may not have.
@@ -80,6 +83,11 @@ fn channel_config(
     if allow_marketing.is_some() && channel != Channel::Wechat {
         table.problem("allow_marketing", "belongs to `channels.wechat` alone");
     }
+    let ruled = table.has("rules");
+    let rules = rules(&mut table);
+    if ruled && channel != Channel::Sms {
+        table.problem("rules", "belongs to `channels.sms` alone");
+    }
     table.finish();
     ChannelConfig {
         providers: providers.unwrap_or_default(),
@@ -90,6 +98,7 @@ fn channel_config(
         on_unknown: on_unknown.unwrap_or(OnUnknown::Hold),
         retry: retry.unwrap_or_else(|| [60, 300, 900, 3_600, 14_400].map(Duration::from_secs).to_vec()),
         allow_marketing: allow_marketing.unwrap_or(false),
+        rules,
     }
 }
 

@@ -1,24 +1,28 @@
 //! The desk of a lane: rendered messages wait here, workers ask here, and only here limits are taken from.
 //!
 //! One task, so that permits go in a fair order: lanes by rank, campaigns of a lane in turn, accounts by weight.
-//! It looks at every scope before it takes from any, because a permit cannot be given back.
+//! It looks at every scope before it takes from any, because a permit cannot be given back. What other daemons share it
+//! asks for ahead of need, and deals what it has.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::ledger::{Ledger, Record};
 use super::limit::Limiter;
 use super::prepared::Prepared;
+use super::supply::{Order, Supply};
 use super::{LaneConfig, Limit};
 use crate::backoff::Schedule;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::model::{CampaignNo, Channel, Lane, Outcome};
 use crate::provider::{Departures, Permit};
+use crate::store::{Error, Store};
 use crate::telemetry::Metrics;
 
 /// A message that waits longer than this is judged again before it is sent.
@@ -26,6 +30,8 @@ const STALE: Duration = Duration::from_secs(10);
 const SWEEP: Duration = Duration::from_secs(1);
 /// Between two looks at a limit that lets nothing through.
 const LEAST_WAIT: Duration = Duration::from_micros(100);
+/// An account whose workers have not asked for so long has no session that could use what is shared in time.
+const COLD: Duration = Duration::from_secs(1);
 
 /// What the desk is told.
 #[derive(Debug)]
@@ -50,6 +56,7 @@ pub(super) struct Desk {
     turns: BTreeMap<Lane, VecDeque<CampaignNo>>,
     queues: HashMap<(CampaignNo, Lane), VecDeque<Prepared>>,
     campaigns: HashMap<CampaignNo, Limiter>,
+    supply: Supply,
     ledger: Ledger,
     retry: Schedule,
     metrics: Arc<Metrics>,
@@ -104,6 +111,8 @@ struct Counter {
     chunk: usize,
     /// The worker that asked last is served first, so that idle connections can close.
     workers: Vec<(u32, oneshot::Sender<Vec<Prepared>>)>,
+    /// When one asked last.
+    asked: Option<Instant>,
     /// How many workers the account has in all.
     crew: usize,
     hungry: Arc<Notify>,
@@ -115,6 +124,10 @@ impl Counter {
         let chosen = message.provider().map_or(self.weight > 0, |named| named == &*self.name);
         chosen && self.app.as_deref().is_none_or(|app| app == message.app)
     }
+
+    fn is_cold(&self) -> bool {
+        self.workers.is_empty() && self.asked.is_none_or(|asked| asked.elapsed() > COLD)
+    }
 }
 
 impl Desk {
@@ -123,19 +136,22 @@ impl Desk {
         config: &LaneConfig,
         hungry: &[Arc<Notify>],
         notes: mpsc::Receiver<Note>,
+        store: Arc<dyn Store>,
         ledger: Ledger,
         metrics: Arc<Metrics>,
         clock: Clock,
         shutdown: Shutdown,
     ) -> Self {
+        let supply = Supply::new(store);
         let accounts = config.accounts.iter().zip(hungry).map(|(account, hungry)| Counter {
             name: account.name.clone(),
             app: account.app.clone(),
-            limiter: Limiter::new(&account.limit.rates, account.limit.burst),
+            limiter: supply.limiter(&account.limit, &format!("provider:{}", account.name)),
             weight: account.weight.map_or(0, |weight| i64::from(weight.get())),
             credit: 0,
             chunk: account.provider.chunk_size(),
             workers: Vec::new(),
+            asked: None,
             crew: config.concurrency.div_ceil(config.accounts.len().max(1)),
             hungry: hungry.clone(),
         });
@@ -146,11 +162,12 @@ impl Desk {
         Desk {
             name: config.channel,
             notes,
-            channel: Limiter::new(&config.limit.rates, config.limit.burst),
+            channel: supply.limiter(&config.limit, &format!("channel:{}", config.channel)),
             accounts: accounts.collect(),
             turns: BTreeMap::new(),
             queues: HashMap::new(),
             campaigns: HashMap::new(),
+            supply,
             ledger,
             retry: config.retry.clone(),
             metrics,
@@ -160,10 +177,13 @@ impl Desk {
     }
 
     /// Deals until the lane stops; then hands back what still waits.
-    pub(super) async fn run(mut self) {
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub(super) async fn run(mut self) -> Result<(), Error> {
         let mut swept = Instant::now();
         loop {
-            let wait = self.deal();
+            let wait = self.deal().min(self.ask());
             let wake = Instant::now() + wait.min(SWEEP);
             tokio::select! {
                 () = self.shutdown.asked() => break,
@@ -171,6 +191,7 @@ impl Desk {
                     Some(note) => self.take(note).await,
                     None => break,
                 },
+                answered = self.supply.answered() => answered?,
                 () = sleep_until(wake) => {}
             }
             if swept.elapsed() >= SWEEP {
@@ -181,11 +202,12 @@ impl Desk {
         self.notes.close();
         while let Some(note) = self.notes.recv().await {
             if let Note::Ready(ready) = note {
-                self.hand_back(ready).await;
+                hand_back(&self.ledger, &self.retry, self.clock.now(), ready).await;
             }
         }
         let waiting: Vec<Prepared> = self.queues.drain().flat_map(|(_, queue)| queue).collect();
-        self.hand_back(waiting).await;
+        hand_back(&self.ledger, &self.retry, self.clock.now(), waiting).await;
+        Ok(())
     }
 
     async fn take(&mut self, note: Note) {
@@ -194,6 +216,7 @@ impl Desk {
             Note::Pull { account, most, reply } => {
                 if let Some(counter) = self.accounts.get_mut(account) {
                     counter.workers.push((most, reply));
+                    counter.asked = Some(Instant::now());
                 }
             }
             Note::Stop(campaigns) => {
@@ -201,20 +224,26 @@ impl Desk {
                     self.queues.keys().copied().filter(|(no, _)| campaigns.contains(no)).collect();
                 for key in stopped {
                     let waiting = self.queues.remove(&key).into_iter().flatten().collect();
-                    self.hand_back(waiting).await;
+                    hand_back(&self.ledger, &self.retry, self.clock.now(), waiting).await;
                 }
             }
-            Note::Limits { channel, accounts } => {
-                self.channel = Limiter::new(&channel.rates, channel.burst);
-                for counter in &mut self.accounts {
-                    if let Some(limit) = accounts.get(&*counter.name) {
-                        counter.limiter = Limiter::new(&limit.rates, limit.burst);
-                        show_limit(&self.metrics, "provider", &counter.name, limit);
-                    }
-                }
-                show_limit(&self.metrics, "channel", self.name.as_str(), &channel);
-            }
+            Note::Limits { channel, accounts } => self.change(&channel, &accounts),
         }
+    }
+
+    /// Limits that stay as they are go on: a new one starts drained.
+    fn change(&mut self, channel: &Limit, accounts: &HashMap<String, Limit>) {
+        if self.channel.limit() != channel {
+            self.channel = self.supply.limiter(channel, &format!("channel:{}", self.name));
+        }
+        for counter in &mut self.accounts {
+            let Some(limit) = accounts.get(&*counter.name) else { continue };
+            if counter.limiter.limit() != limit {
+                counter.limiter = self.supply.limiter(limit, &format!("provider:{}", counter.name));
+            }
+            show_limit(&self.metrics, "provider", &counter.name, limit);
+        }
+        show_limit(&self.metrics, "channel", self.name.as_str(), channel);
     }
 
     fn enqueue(&mut self, ready: Vec<Prepared>) {
@@ -223,7 +252,8 @@ impl Desk {
         let sending = &first.campaign.sending;
         self.campaigns.entry(key.0).or_insert_with(|| {
             let burst = sending.burst.and_then(std::num::NonZeroU32::new);
-            Limiter::new(&sending.rate, burst)
+            let limit = Limit { rates: sending.rate.clone(), burst };
+            self.supply.limiter(&limit, &format!("campaign:{}", key.0))
         });
         let queue = self.queues.entry(key).or_default();
         if queue.is_empty() {
@@ -247,6 +277,53 @@ impl Desk {
                 None => return wait,
             }
         }
+    }
+
+    /// Asks for what waits in the rates that others share, the narrowest scope first: what that does not let through soon
+    /// is not asked of the next. Returns how long until more may be asked for.
+    fn ask(&mut self) -> Duration {
+        if !self.supply.is_shared() || self.supply.is_waiting() {
+            return SWEEP;
+        }
+        let mut order = Order::new();
+        let mut carried = vec![0_u32; self.accounts.len()];
+        let mut all = 0_u32;
+        for (campaign, limiter) in &self.campaigns {
+            let (cells, carriers) = self.waiting(*campaign);
+            let soon = order.add(limiter, cells);
+            all = all.saturating_add(soon);
+            for (carried, waiting) in carried.iter_mut().zip(carriers) {
+                *carried = carried.saturating_add(soon.min(waiting));
+            }
+        }
+        let soon = order.add(&self.channel, all);
+        for (counter, carried) in self.accounts.iter().zip(carried) {
+            order.add(&counter.limiter, carried.min(soon));
+        }
+        self.supply.send(order).unwrap_or(SWEEP)
+    }
+
+    /// About how many cells of a campaign wait for accounts that could send them, and for each of these. An account
+    /// without a session gets one first: a place in a slow rate would pass while it is dialled.
+    fn waiting(&self, campaign: CampaignNo) -> (u32, Vec<u32>) {
+        let (mut all, mut each) = (0_u32, vec![0_u32; self.accounts.len()]);
+        for queue in Lane::ALL.iter().filter_map(|lane| self.queues.get(&(campaign, *lane))) {
+            let Some(first) = queue.front() else { continue };
+            let cells = u32::try_from(queue.len()).unwrap_or(u32::MAX).saturating_mul(first.cells);
+            let mut ready = false;
+            for (counter, waiting) in self.accounts.iter().zip(&mut each) {
+                if counter.carries(first) && counter.is_cold() {
+                    counter.hungry.notify_one();
+                } else if counter.carries(first) {
+                    *waiting = waiting.saturating_add(cells);
+                    ready = true;
+                }
+            }
+            if ready {
+                all = all.saturating_add(cells);
+            }
+        }
+        (all, each)
     }
 
     fn hand_over(&mut self, account: usize, mut messages: Vec<Prepared>) {
@@ -391,22 +468,21 @@ impl Desk {
                 stale.extend(queue.pop_front());
             }
         }
-        self.hand_back(stale).await;
+        hand_back(&self.ledger, &self.retry, self.clock.now(), stale).await;
         self.queues.retain(|_, queue| !queue.is_empty());
         let queues = &self.queues;
         self.campaigns.retain(|campaign, limiter| {
             !limiter.is_rested() || Lane::ALL.iter().any(|lane| queues.contains_key(&(*campaign, *lane)))
         });
     }
+}
 
-    async fn hand_back(&self, messages: Vec<Prepared>) {
-        let mut record = Record::default();
-        let now = self.clock.now();
-        for message in messages {
-            record.add(message, Outcome::Returned, None, &self.retry, now);
-        }
-        self.ledger.record(record).await;
+async fn hand_back(ledger: &Ledger, retry: &Schedule, now: Timestamp, messages: Vec<Prepared>) {
+    let mut record = Record::default();
+    for message in messages {
+        record.add(message, Outcome::Returned, None, retry, now);
     }
+    ledger.record(record).await;
 }
 
 /// 0 stands for no limit.

@@ -13,14 +13,16 @@ use super::brake::brake;
 use super::campaigns::Campaigns;
 use super::desk::{Desk, Note};
 use super::heart::Heart;
-use super::ledger::Ledger;
+use super::hours::Gate;
+use super::ledger::{Ledger, persist};
 use super::listener::listen;
 use super::stream::{Shared, Stream, Window};
 use super::worker::{Crew, Reach, Rest};
 use super::{LaneConfig, Limit};
 use crate::clock::Clock;
 use crate::lifecycle::{Shutdown, Supervisor};
-use crate::model::{CampaignNo, Channel, Lane as Rank, Rate};
+use crate::model::sms_rules::Hours;
+use crate::model::{BatchNo, CampaignNo, Channel, Lane as Rank, Purpose, Rate};
 use crate::store::dispatching::Lease;
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
@@ -56,9 +58,15 @@ pub struct LaneHandle {
     pub channel: Channel,
     accepted: Arc<Notify>,
     desk: mpsc::Sender<Note>,
+    hours: watch::Sender<Option<Hours>>,
 }
 
 impl LaneHandle {
+    /// Puts changed hours for marketing into force.
+    pub fn change_hours(&self, hours: Option<Hours>) {
+        self.hours.send_replace(hours);
+    }
+
     /// Messages were accepted for this channel: they are leased to us already.
     pub fn accepted(&self) {
         self.accepted.notify_one();
@@ -81,22 +89,22 @@ impl Lane {
             &config,
             &hungry,
             notes,
+            self.store.clone(),
             self.ledger.clone(),
             self.metrics.clone(),
             self.clock.clone(),
             self.shutdown.clone(),
         );
-        supervisor.spawn("desk", &self.shutdown, async {
-            table.run().await;
-            Ok::<(), Error>(())
-        });
+        supervisor.spawn("desk", &self.shutdown, table.run());
         self.start_workers(&config, &hungry, &desk, &reach, supervisor);
         let accepted = Arc::new(Notify::new());
-        let handle = LaneHandle { channel: config.channel, accepted: accepted.clone(), desk: desk.clone() };
+        let (hours, gate) = Gate::new(config.rules.hours.clone(), self.clock.clone());
+        let handle =
+            LaneHandle { channel: config.channel, accepted: accepted.clone(), desk: desk.clone(), hours };
         let poller = Poller {
             channel: config.channel,
             beat: Heartbeat::new(&self.metrics, config.channel.as_str()),
-            shared: Arc::new(self.share(&config, desk, reachable)),
+            shared: Arc::new(self.share(&config, desk, reachable, gate)),
             accepted,
             running: HashMap::new(),
             streams: JoinSet::new(),
@@ -110,6 +118,7 @@ impl Lane {
         config: &LaneConfig,
         desk: mpsc::Sender<Note>,
         reachable: watch::Receiver<bool>,
+        gate: Gate,
     ) -> Shared {
         Shared {
             channel: config.channel,
@@ -124,6 +133,8 @@ impl Lane {
             reachable,
             retry: config.retry.clone(),
             accounts: config.accounts.iter().map(|account| account.name.clone()).collect(),
+            rules: config.rules.text.clone(),
+            gate,
             rate: rate_of(config),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
@@ -233,14 +244,18 @@ impl Poller {
     async fn poll(&mut self) -> Result<(), Error> {
         let active: Vec<CampaignNo> = self.running.values().map(|running| running.campaign).collect();
         if !active.is_empty() {
-            let stopped = self.shared.store.stopped(&active).await?;
+            let mut stopped = self.shared.store.stopped(&active).await?;
+            stopped.extend(self.out_of_hours(&active).await?);
             if !stopped.is_empty() {
                 // A closed desk hands everything back by itself.
                 self.shared.desk.send(Note::Stop(stopped)).await.ok();
             }
         }
         self.run_accepted().await?;
-        for (campaign, rank) in self.shared.store.campaigns_due(self.channel).await? {
+        let due = self.shared.store.campaigns_due(self.channel).await?;
+        let campaigns: Vec<CampaignNo> = due.iter().map(|(campaign, _)| *campaign).collect();
+        let held = self.out_of_hours(&campaigns).await?;
+        for (campaign, rank) in due.into_iter().filter(|(campaign, _)| !held.contains(campaign)) {
             let stream = Running { campaign, rank, leases: true };
             if self.running.values().filter(|running| running.leases).count() >= STREAMS {
                 break;
@@ -252,6 +267,19 @@ impl Poller {
         Ok(())
     }
 
+    /// Those of `campaigns` whose messages may not be sent at this time of the day.
+    async fn out_of_hours(&self, campaigns: &[CampaignNo]) -> Result<Vec<CampaignNo>, Error> {
+        let mut held = Vec::new();
+        if !self.shared.gate.admits(Purpose::Marketing) {
+            for campaign in campaigns {
+                if self.shared.campaigns.purpose(*campaign).await? == Some(Purpose::Marketing) {
+                    held.push(*campaign);
+                }
+            }
+        }
+        Ok(held)
+    }
+
     /// Starts with the batches that were leased to us when their messages were accepted.
     async fn run_accepted(&mut self) -> Result<(), Error> {
         let given = self.running.values().filter(|running| !running.leases).count();
@@ -259,6 +287,15 @@ impl Poller {
             return Ok(());
         }
         let leases = self.shared.store.leased_at_acceptance(self.shared.me, self.channel).await?;
+        let campaigns: Vec<CampaignNo> = leases.iter().map(|lease| lease.campaign).collect();
+        // They are ours by now: an error here would leave them so, and unsent.
+        let held = persist(|| self.out_of_hours(&campaigns)).await?;
+        let (held, leases): (Vec<Lease>, Vec<Lease>) =
+            leases.into_iter().partition(|lease| held.contains(&lease.campaign));
+        if !held.is_empty() {
+            let batches: Vec<BatchNo> = held.iter().map(|lease| lease.batch).collect();
+            persist(|| self.shared.store.release(self.shared.me, &batches)).await?;
+        }
         let mut streams: HashMap<(CampaignNo, Rank), Vec<Lease>> = HashMap::new();
         for lease in leases {
             streams.entry((lease.campaign, lease.lane)).or_default().push(lease);

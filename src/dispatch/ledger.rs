@@ -103,7 +103,8 @@ impl Record {
                     provider,
                     provider_ref,
                     referenced: account.is_some_and(|account| account.provider.references()),
-                    segments: if state.is_sent() { segments } else { 0 },
+                    // What is in doubt may be billed, and the receipt that settles it does not know how much.
+                    segments: if state.is_sent() || state == State::Unknown { segments } else { 0 },
                     at,
                     detail,
                 })

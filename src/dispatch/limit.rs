@@ -5,7 +5,7 @@
 //! keeps its place in the burst, and must not meet there those that the time in between has earned. A limiter starts
 //! drained, so that neither a restart nor a changed rate brings a second burst. What is counted are cells: one a message,
 //! one a segment for SMS. A message of more cells than the burst goes when the burst is full, and what follows waits for
-//! its debt.
+//! its debt. Where several daemons share the scope, each of its rates has a [`Ration`] besides.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,8 +17,10 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
+use super::Limit;
+use super::ration::{Ration, nanos};
 use crate::clock::Monotonic;
-use crate::model::{Rate, Rates};
+use crate::model::Rate;
 use crate::provider::Departures;
 
 /// A chunk leaves one message after the other, so it is a small part of the burst.
@@ -29,20 +31,31 @@ const CHUNKS_IN_BURST: u32 = 8;
 pub struct Limiter<C: Clock = Monotonic>(Arc<Scope<C>>);
 
 #[derive(Debug)]
-struct Scope<C: Clock> {
-    meters: Vec<Meter<C>>,
+pub(super) struct Scope<C: Clock = Monotonic> {
+    limit: Limit,
+    pub(super) meters: Vec<Meter<C>>,
     /// Permits that were given and whose messages have not left.
     reserved: AtomicU32,
     clock: C,
+    made: C::Instant,
 }
 
 /// One GCRA, and what it had left when it was last charged: governor cannot be asked without being charged.
 #[derive(Debug)]
-struct Meter<C: Clock> {
+pub(super) struct Meter<C: Clock = Monotonic> {
     gcra: RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddleware>,
     burst: u32,
     cell: Duration,
     level: Mutex<Level<C::Instant>>,
+    pub(super) share: Option<Share>,
+}
+
+/// Our part of a rate that several daemons share.
+#[derive(Debug)]
+pub(super) struct Share {
+    /// The rate's line in the store.
+    pub(super) line: Arc<str>,
+    ration: Mutex<Ration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +68,9 @@ struct Level<I> {
 }
 
 impl Limiter {
-    pub fn new(rates: &Rates, burst: Option<NonZeroU32>) -> Self {
-        Self::with_clock(rates, burst, Monotonic::start())
+    /// `shared` names the scope to the other daemons, as `provider:relay`; `None` where there are none.
+    pub fn new(limit: &Limit, shared: Option<&str>) -> Self {
+        Self::with_clock(limit, shared, Monotonic::start())
     }
 
     /// Where the permits of this scope are charged; `None` without a limit.
@@ -66,16 +80,32 @@ impl Limiter {
 }
 
 impl<C: Clock + Clone> Limiter<C> {
-    fn with_clock(rates: &Rates, burst: Option<NonZeroU32>, clock: C) -> Self {
-        let meters = rates.0.iter().filter_map(|rate| Meter::new(*rate, burst, &clock)).collect();
-        Limiter(Arc::new(Scope { meters, reserved: AtomicU32::new(0), clock }))
+    pub(super) fn with_clock(limit: &Limit, shared: Option<&str>, clock: C) -> Self {
+        let meter = |rate: &Rate| {
+            let line = shared.map(|scope| format!("{scope} {rate}"));
+            Meter::new(*rate, limit.burst, line, &clock)
+        };
+        let mut meters: Vec<_> = limit.rates.0.iter().filter_map(meter).collect();
+        // The slowest is asked first: what it does not let through is not asked of the others.
+        meters.sort_by_key(|meter| std::cmp::Reverse(meter.cell));
+        let (limit, made) = (limit.clone(), clock.now());
+        Limiter(Arc::new(Scope { limit, meters, reserved: AtomicU32::new(0), clock, made }))
+    }
+
+    pub(super) fn scope(&self) -> &Arc<Scope<C>> {
+        &self.0
+    }
+
+    /// What it was made of.
+    pub fn limit(&self) -> &Limit {
+        &self.0.limit
     }
 
     /// How many cells may go now; `u32::MAX` without a limit.
     pub fn available(&self) -> u32 {
-        let (now, reserved) = (self.0.clock.now(), self.0.reserved.load(Ordering::Acquire));
-        let meters = self.0.meters.iter().map(|meter| meter.left(now).saturating_sub(reserved));
-        meters.min().unwrap_or(u32::MAX)
+        let (now, reserved) = (self.0.clock.now(), self.0.reserved());
+        let left = self.0.meters.iter().map(|meter| meter.left(now).min(meter.granted(self.0.time())));
+        left.min().map_or(u32::MAX, |left| left.saturating_sub(reserved))
     }
 
     /// How many messages may go to one session at a time.
@@ -86,7 +116,7 @@ impl<C: Clock + Clone> Limiter<C> {
 
     /// How many cells must be available for a message of `cells`.
     pub fn needed(&self, cells: u32) -> u32 {
-        self.0.meters.iter().map(|meter| meter.burst).fold(cells, u32::min)
+        self.0.needed(cells)
     }
 
     /// Reserves cells, for which [`Limiter::available`] has just shown room; they are charged when their message departs.
@@ -98,16 +128,60 @@ impl<C: Clock + Clone> Limiter<C> {
 
     /// How long until a message of `cells` may go, if what is reserved leaves at once.
     pub fn wait(&self, cells: u32) -> Duration {
-        let (now, reserved) = (self.0.clock.now(), self.0.reserved.load(Ordering::Acquire));
-        let waits = self.0.meters.iter().map(|meter| meter.wait(now, reserved, cells));
+        let (now, reserved) = (self.0.clock.now(), self.0.reserved());
+        let time = self.0.time();
+        let waits = self
+            .0
+            .meters
+            .iter()
+            .map(|meter| meter.wait(now, reserved, cells).max(meter.due(time, reserved, cells)));
         waits.max().unwrap_or(Duration::ZERO)
     }
 
     /// Whether nothing is remembered: the limiter may be dropped and made anew without letting more through.
     pub fn is_rested(&self) -> bool {
         let now = self.0.clock.now();
-        self.0.reserved.load(Ordering::Acquire) == 0
-            && self.0.meters.iter().all(|meter| meter.left(now) == meter.burst)
+        let rests = |meter: &Meter<C>| {
+            meter.left(now) == meter.burst
+                && meter.share.as_ref().is_none_or(|share| share.ration().is_empty())
+        };
+        self.0.reserved() == 0 && self.0.meters.iter().all(rests)
+    }
+}
+
+impl<C: Clock> Scope<C> {
+    /// Nanoseconds by its clock.
+    pub(super) fn time(&self) -> i64 {
+        nanos(self.clock.now().duration_since(self.made).into())
+    }
+
+    pub(super) fn reserved(&self) -> u32 {
+        self.reserved.load(Ordering::Acquire)
+    }
+
+    fn charge(&self, cells: u32, ration: impl Fn(&mut Ration, i64, u32)) {
+        for meter in &self.meters {
+            meter.charge(self.clock.now(), cells);
+            if let Some(share) = &meter.share {
+                ration(&mut share.ration(), self.time(), cells);
+            }
+        }
+        self.reserved.fetch_sub(cells, Ordering::AcqRel);
+    }
+
+    /// Cells that this daemon's own pace lets leave within `time` in `meter`, those that are reserved included.
+    pub(super) fn paced(&self, meter: &Meter<C>, time: Duration) -> u32 {
+        let cells = time.as_nanos() / meter.cell.as_nanos().max(1);
+        meter.left(self.clock.now()).saturating_add(u32::try_from(cells).unwrap_or(u32::MAX))
+    }
+
+    fn needed(&self, cells: u32) -> u32 {
+        let time = self.time();
+        let full = |meter: &Meter<C>| {
+            let ration = meter.share.as_ref().map(Share::ration);
+            ration.map_or(meter.burst, |ration| ration.full(time).min(meter.burst))
+        };
+        self.meters.iter().map(full).fold(cells, u32::min)
     }
 }
 
@@ -116,15 +190,31 @@ where
     Self: std::fmt::Debug + Send + Sync,
 {
     fn depart(&self, cells: u32) {
-        for meter in &self.meters {
-            meter.charge(self.clock.now(), cells);
-        }
-        self.reserved.fetch_sub(cells, Ordering::AcqRel);
+        self.charge(cells, Ration::spend);
+    }
+
+    fn stay(&self, cells: u32) {
+        self.charge(cells, Ration::lose);
+    }
+
+    fn wait(&self, cells: u32) -> Duration {
+        let needed = self.needed(cells);
+        let waits = self.meters.iter().filter_map(|meter| meter.share.as_ref()).map(|share| {
+            let wait = share.ration().wait(self.time(), needed);
+            Duration::from_nanos(wait.unsigned_abs())
+        });
+        waits.max().unwrap_or(Duration::ZERO)
+    }
+}
+
+impl Share {
+    pub(super) fn ration(&self) -> MutexGuard<'_, Ration> {
+        self.ration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<C: Clock + Clone> Meter<C> {
-    fn new(rate: Rate, burst: Option<NonZeroU32>, clock: &C) -> Option<Self> {
+    fn new(rate: Rate, burst: Option<NonZeroU32>, line: Option<String>, clock: &C) -> Option<Self> {
         let burst = burst.map_or_else(|| rate.default_burst(), NonZeroU32::get);
         let cell = rate.period.duration() / rate.count;
         let quota = Quota::with_period(cell)?.allow_burst(NonZeroU32::new(burst)?);
@@ -132,7 +222,9 @@ impl<C: Clock + Clone> Meter<C> {
         // A fresh GCRA holds its whole burst.
         gcra.check_n(NonZeroU32::new(burst)?).ok()?.ok()?;
         let level = Mutex::new(Level { left: 0, at: clock.now(), debt: 0 });
-        Some(Meter { gcra, burst, cell, level })
+        let share =
+            line.map(|line| Share { line: line.into(), ration: Mutex::new(Ration::new(nanos(cell), burst)) });
+        Some(Meter { gcra, burst, cell, level, share })
     }
 }
 
@@ -143,6 +235,19 @@ impl<C: Clock> Meter<C> {
 
     fn left(&self, now: C::Instant) -> u32 {
         self.regained(*self.level(), now)
+    }
+
+    /// Cells that the others leave us now.
+    fn granted(&self, time: i64) -> u32 {
+        self.share.as_ref().map_or(u32::MAX, |share| share.ration().left(time))
+    }
+
+    /// How long until the others leave us `cells` behind those that are reserved.
+    fn due(&self, time: i64, reserved: u32, cells: u32) -> Duration {
+        let Some(share) = &self.share else { return Duration::ZERO };
+        let ration = share.ration();
+        let cells = cells.min(ration.full(time)).saturating_add(reserved);
+        Duration::from_nanos(ration.wait(time, cells).unsigned_abs())
     }
 
     fn regained(&self, Level { left, at, debt }: Level<C::Instant>, now: C::Instant) -> u32 {
@@ -190,11 +295,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::Rates;
 
     fn limiter(rate: &str, burst: u32) -> (Limiter<FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
         let rates = Rates(rate.split(',').map(|rate| rate.parse().unwrap()).collect());
-        (Limiter::with_clock(&rates, NonZeroU32::new(burst), clock.clone()), clock)
+        let limit = Limit { rates, burst: NonZeroU32::new(burst) };
+        (Limiter::with_clock(&limit, None, clock.clone()), clock)
     }
 
     fn depart(limiter: &Limiter<FakeRelativeClock>, n: u32) {
@@ -227,7 +334,7 @@ mod tests {
 
     #[test]
     fn no_rate_is_no_limit() {
-        let limiter = Limiter::new(&Rates::default(), None);
+        let limiter = Limiter::new(&Limit::default(), Some("channel:email"));
         limiter.reserve(1_000_000);
         assert_eq!((limiter.available(), limiter.wait(1)), (u32::MAX, Duration::ZERO));
         assert!(limiter.departures().is_none());

@@ -9,14 +9,17 @@ mod campaigns;
 mod compose;
 mod desk;
 mod heart;
+mod hours;
 mod lane;
 mod ledger;
 mod limit;
 mod listener;
 mod prepared;
+mod ration;
 mod rendering;
 mod retry;
 mod stream;
+mod supply;
 mod worker;
 
 use std::num::NonZeroU32;
@@ -30,7 +33,7 @@ pub use ledger::{Ledger, Ticker, ledger};
 pub use limit::Limiter;
 
 use crate::backoff::Schedule;
-use crate::model::{Channel, Rates};
+use crate::model::{Channel, Rates, SmsRules};
 use crate::provider::Provider;
 
 /// One provider account as its lane uses it.
@@ -65,4 +68,5 @@ pub struct LaneConfig {
     /// Messages that are intended and not settled in the store, at most.
     pub unknown_window: usize,
     pub retry: Schedule,
+    pub rules: SmsRules,
 }

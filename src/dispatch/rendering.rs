@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::campaigns::Campaign;
 use super::prepared::Held;
 use super::stream::Shared;
-use crate::model::content::Content;
+use crate::model::content::{Content, SmsContent};
 use crate::model::job;
 use crate::model::{DeliveryKey, Outcome, Purpose, Reason};
 use crate::render::{self, RenderError, Renderer, Tracking};
@@ -83,6 +83,11 @@ impl<'a> Rendering<'a> {
             Outcome::Failed { reason: Reason::RenderError, detail: error.to_string() }
         })?;
         self.shared.metrics.render_duration.observe(started.elapsed().as_secs_f64());
+        if let Content::Sms(SmsContent { text: Some(text), .. }) = &content
+            && let Some(breach) = self.shared.rules.breach(text, self.campaign.sending.purpose)
+        {
+            return Err(Outcome::Failed { reason: breach.reason(), detail: breach.to_string() });
+        }
         let marketing = self.campaign.sending.purpose == Purpose::Marketing;
         Ok(Rendered { content: Some(content), unsubscribe: marketing.then(|| tracking.unsubscribe_url()) })
     }

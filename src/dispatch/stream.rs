@@ -11,12 +11,14 @@ use tracing::warn;
 
 use super::campaigns::{Campaign, Campaigns};
 use super::desk::Note;
+use super::hours::Gate;
 use super::ledger::{Ledger, Record, persist};
 use super::prepared::{Held, Last, Prepared};
 use super::rendering::{Rendered, Rendering};
 use crate::backoff::Schedule;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
+use crate::model::sms_rules::TextRules;
 use crate::model::{CampaignNo, Channel, Content, DeliveryKey, Lane, Outcome, Purpose, Rate, Rates, Reason};
 use crate::provider::Permit;
 use crate::store::dispatching::{Intent, Lease, Member, Recipient};
@@ -81,6 +83,8 @@ pub(super) struct Shared {
     pub(super) retry: Schedule,
     /// Names of the lane's accounts.
     pub(super) accounts: Vec<Arc<str>>,
+    pub(super) rules: TextRules,
+    pub(super) gate: Gate,
     /// Messages a second that the channel and its accounts together let through; `None` without a limit.
     pub(super) rate: Option<f64>,
     pub(super) metrics: Arc<Metrics>,
@@ -204,14 +208,14 @@ impl Stream {
         let mut left = members.as_slice();
         while !left.is_empty() {
             let granted = match self.wait_for_room(room, left.len()).await {
-                Some((places, window)) => {
+                Some((places, window)) if self.shared.gate.admits(campaign.sending.purpose) => {
                     let (chunk, rest) = left.split_at(places.num_permits());
                     position = position.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
                     let intent = intent(&held.lease, campaign, position, chunk);
                     let recipients = self.shared.ledger.intend(intent).await;
                     recipients.map(|recipients| (recipients, places, window, rest))
                 }
-                None => None,
+                _ => None,
             };
             let Some((recipients, places, window, rest)) = granted else {
                 let mut record = Record::default();

@@ -37,6 +37,15 @@ const FIRST_CHUNK: u32 = 8;
 /// How long a chunk may take: what is dealt cannot be stopped any more.
 const CHUNK_TIME: Duration = Duration::from_millis(500);
 
+/// Waits until messages of one campaign, which have their permits, may leave; a moment ago they might have.
+async fn may_leave(messages: &[Message]) -> bool {
+    let cells = messages.iter().map(|message| message.permit.cells()).sum();
+    match messages.first() {
+        Some(message) => message.permit.good_for(cells).await,
+        None => true,
+    }
+}
+
 /// How many messages the next chunk may have, after `n` took `time`.
 fn chunk_for(time: Duration, n: usize) -> u32 {
     let each = time.as_secs_f64() / (n.max(1) as f64);
@@ -231,6 +240,9 @@ impl Crew {
         } else if let Err(outcome) = session.ready().await {
             warn!(provider = &*self.account.name, ?outcome, "the session was lost");
             (vec![Outcome::Returned; messages.len()], false)
+        } else if !may_leave(&messages).await {
+            warn!(provider = &*self.account.name, "messages came too late for their permits");
+            (vec![Outcome::Returned; messages.len()], true)
         } else {
             (self.timed(session, &messages).await, true)
         };

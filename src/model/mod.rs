@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod rate;
 pub mod receipt;
 pub mod segments;
+pub mod sms_rules;
 
 pub use address::InvalidAddress;
 pub use campaign::{CampaignStatus, Control};
@@ -31,3 +32,4 @@ pub use job::Job;
 pub use outcome::Outcome;
 pub use rate::{Rate, Rates};
 pub use receipt::Receipt;
+pub use sms_rules::SmsRules;

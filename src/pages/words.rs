@@ -334,6 +334,8 @@ fn chinese_reason(reason: Reason) -> &'static str {
         Reason::RenderError => "模板渲染失败",
         Reason::RetriesExhausted => "重试次数用尽",
         Reason::NoProvider => "没有可用账号",
+        Reason::NoSignature => "缺少签名",
+        Reason::NoOptOut => "缺少退订方式",
         Reason::UnknownRecipient => "收件人不存在",
         Reason::MailboxFull => "收件箱已满",
         Reason::PolicyRefused => "被策略拒收",

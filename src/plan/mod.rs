@@ -182,6 +182,9 @@ impl Housekeeper {
         }
         if prune {
             self.store.prune_jobs(JOB_DAYS).await?;
+            if let Some(rates) = self.store.shared_rates() {
+                rates.forget_lines().await?;
+            }
         }
         Ok(())
     }

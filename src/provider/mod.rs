@@ -27,6 +27,7 @@ pub mod smtp;
 pub mod tencent;
 mod trust;
 pub mod twilio;
+mod unheard;
 pub mod webhook;
 pub mod wechat;
 
@@ -39,6 +40,7 @@ pub use hook::{Hook, HookAnswer, HookRefusal, HookRequest, Receipts};
 pub use jwt::InvalidKey;
 pub use permit::{Departures, Permit};
 pub use trust::InvalidTrust;
+pub use unheard::Unheard;
 
 use crate::model::{Content, DeliveryKey, Outcome, Purpose};
 
@@ -90,8 +92,8 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// How many messages one call of [`Session::send`] takes at most.
     fn chunk_size(&self) -> usize;
 
-    /// Keeps open whatever receipts come by, where they come over a connection of our own. Comes back when that is lost
-    /// or cannot be had; to be called again after a while.
+    /// Keeps open whatever receipts come by, where they come over a connection of our own, or asks for them. Comes back
+    /// when that is lost or cannot be had; to be called again after a while.
     async fn listen(&self) {
         std::future::pending().await
     }

@@ -5,14 +5,33 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// A message that may not leave for so long is handed back.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A scope whose rate counts messages as they leave.
 pub trait Departures: Debug + Send + Sync {
-    /// A message that is charged `cells` leaves now, or never will.
+    /// A message that is charged `cells` leaves now.
     fn depart(&self, cells: u32);
+
+    /// A message that was given its permit does not leave; its cells are gone all the same.
+    fn stay(&self, cells: u32) {
+        self.depart(cells);
+    }
+
+    /// How long until messages of `cells` that have their permits may leave: nothing, unless they were held up for longer
+    /// than their permits are good for.
+    fn wait(&self, _cells: u32) -> Duration {
+        Duration::ZERO
+    }
 }
 
-/// Permission for one message in every scope that limits it. Spent at the latest when it is dropped.
+/// Permission for one message in every scope that limits it. Gone at the latest when it is dropped.
 #[derive(Debug, Default)]
 pub struct Permit {
     scopes: Vec<Arc<dyn Departures>>,
@@ -35,10 +54,42 @@ impl Permit {
             scope.depart(self.cells);
         }
     }
+
+    /// What each scope is charged.
+    pub fn cells(&self) -> u32 {
+        self.cells
+    }
+
+    /// Whether the message may leave at this moment. Where others share a rate, a permit that was not used for long is
+    /// good for nothing until there is room again.
+    pub fn is_good(&self) -> bool {
+        self.wait(self.cells).is_zero()
+    }
+
+    /// Waits until the message may leave together with others of the same scopes, `cells` in all; `false` where it may
+    /// not for long.
+    pub async fn good_for(&self, cells: u32) -> bool {
+        let began = Instant::now();
+        loop {
+            match self.wait(cells) {
+                Duration::ZERO => return true,
+                _ if began.elapsed() > LONGEST_WAIT => return false,
+                wait => sleep(wait.min(LOOK)).await,
+            }
+        }
+    }
+
+    fn wait(&self, cells: u32) -> Duration {
+        self.scopes.iter().map(|scope| scope.wait(cells)).max().unwrap_or_default()
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.spend();
+        if !self.spent.swap(true, Ordering::AcqRel) {
+            for scope in &self.scopes {
+                scope.stay(self.cells);
+            }
+        }
     }
 }

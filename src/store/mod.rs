@@ -8,6 +8,7 @@ pub mod jobs;
 pub mod overview;
 pub mod planning;
 pub mod postgres;
+pub mod rates;
 pub mod receipts;
 pub mod references;
 pub mod reports;
@@ -28,6 +29,7 @@ pub use dispatching::Dispatching;
 pub use jobs::Jobs;
 pub use overview::Overviews;
 pub use planning::Planning;
+pub use rates::SharedRates;
 pub use receipts::Receipts;
 pub use references::References;
 pub use reports::Reports;
@@ -100,6 +102,11 @@ pub trait Admin: Send + Sync + std::fmt::Debug {
 
     /// Connections in use and idle, for metrics.
     fn pool(&self) -> Pool;
+
+    /// Rates that daemons share; `None` where the store has one daemon at a time, whose own limits suffice.
+    fn shared_rates(&self) -> Option<&dyn SharedRates> {
+        None
+    }
 }
 
 #[derive(Clone)]

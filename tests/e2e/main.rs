@@ -11,13 +11,23 @@ mod broker;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod daemons;
+#[cfg(test)]
 mod demo;
+#[cfg(test)]
+mod drains;
+#[cfg(test)]
+mod forged;
 #[cfg(test)]
 pub mod harness;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod mailhooks;
+#[cfg(test)]
+mod malformed;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
@@ -31,6 +41,16 @@ mod schedule;
 #[cfg(test)]
 #[path = "../it/harness/mod.rs"]
 pub mod services;
+#[cfg(test)]
+mod sms;
+#[cfg(test)]
+mod sms_rules;
+#[cfg(test)]
+mod smtp_by_npm;
+#[cfg(test)]
+mod smtp_faults;
+#[cfg(test)]
+mod stalls;
 #[cfg(test)]
 mod templates;
 #[cfg(test)]

@@ -8,10 +8,10 @@ use crate::harness::mail::ClockSink;
 use crate::harness::shop::{Shop, campaign};
 
 /// `N/s` with this burst, for so many mails.
-struct Pace {
-    rate: u32,
-    burst: u32,
-    mails: usize,
+pub(crate) struct Pace {
+    pub(crate) rate: u32,
+    pub(crate) burst: u32,
+    pub(crate) mails: usize,
 }
 
 async fn times(pace: &Pace, answer_after: Duration) -> Vec<f64> {
@@ -38,7 +38,7 @@ fn excess(times: &[f64], pace: &Pace) -> f64 {
     worst - f64::from(pace.burst)
 }
 
-fn assert_law(times: &[f64], pace: &Pace) {
+pub(crate) fn assert_law(times: &[f64], pace: &Pace) {
     let excess = excess(times, pace);
     assert!(excess <= 1e-3, "a window holds {excess:.2} mails more than {}/s allow", pace.rate);
 }

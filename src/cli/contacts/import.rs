@@ -3,6 +3,7 @@
 //! Rows go in in the file's order, so the later of two rows with one id wins. A row that cannot be read is told and
 //! left out; all others go in. Holds a few batches, never the file.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,14 +21,14 @@ use crate::cli::output::{Output, counted};
 use crate::cli::records::Input;
 use crate::cli::session::Session;
 use crate::model::contact::{Consent, Contact};
-use crate::store::contacts::Upsert;
+use crate::store::contacts::{ForeignAddress, Upsert};
 
 /// Rows of one transaction, at most.
 const BATCH_ROWS: usize = 2_000;
 /// Bytes of the file that one batch comes from, about.
 const BATCH_BYTES: u64 = 4 << 20;
-/// Batches that are read ahead while one is stored.
-const READ_AHEAD: usize = 2;
+/// Batches that are read ahead while others are stored.
+const READ_AHEAD: usize = 4;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -101,7 +102,8 @@ pub(super) async fn import(config: &Path, arguments: &Arguments, out: Output) ->
     Ok(if summary.skipped > 0 { Exit::Input } else { Exit::Done })
 }
 
-/// Stores batch after batch and tells of every row that did not go in whole.
+/// Stores the batches and tells of every row that did not go in whole. Two go in side by side where nothing in them
+/// depends on which is first.
 async fn store(
     session: &Session,
     mut batches: mpsc::Receiver<Batch>,
@@ -109,15 +111,40 @@ async fn store(
     bar: &ProgressBar,
 ) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
-    while let Some(batch) = batches.recv().await {
+    let upsert = |batch: Batch| async move {
+        let stored = session.store.upsert_contacts(&batch.contacts, batch.mode, source).await;
+        (batch, stored)
+    };
+    while let Some(first) = batches.recv().await {
+        let stored = match batches.try_recv() {
+            Ok(second) if first.is_apart_from(&second) => {
+                let (first, second) = tokio::join!(upsert(first), upsert(second));
+                [Some(first), Some(second)]
+            }
+            Ok(second) => [Some(upsert(first).await), Some(upsert(second).await)],
+            Err(_) => [Some(upsert(first).await), None],
+        };
+        for (batch, stored) in stored.into_iter().flatten() {
+            summary.add(&batch, stored, bar)?;
+        }
+    }
+    Ok(summary)
+}
+
+impl Summary {
+    fn add(
+        &mut self,
+        batch: &Batch,
+        stored: crate::store::Result<Vec<ForeignAddress>>,
+        bar: &ProgressBar,
+    ) -> Result<(), Failure> {
         for (line, problem) in &batch.bad {
             bar.suspend(|| tell(&format!("line {line}: {problem}")));
         }
-        let stored = session.store.upsert_contacts(&batch.contacts, batch.mode, source).await;
         let foreign = stored.with_context(|| {
             format!(
                 "{} rows went in before this; import the file again, they stay as they are",
-                summary.imported
+                self.imported
             )
         })?;
         for address in &foreign {
@@ -129,13 +156,28 @@ async fn store(
                 ));
             });
         }
-        summary.imported += batch.contacts.len() as u64;
-        summary.skipped += batch.bad.len() as u64;
-        summary.addresses_kept_elsewhere += foreign.len() as u64;
+        self.imported += batch.contacts.len() as u64;
+        self.skipped += batch.bad.len() as u64;
+        self.addresses_kept_elsewhere += foreign.len() as u64;
         bar.set_position(batch.position);
-        bar.set_message(speed(&summary, bar));
+        bar.set_message(speed(self, bar));
+        Ok(())
     }
-    Ok(summary)
+}
+
+impl Batch {
+    /// Whether neither an id nor an address is in both.
+    fn is_apart_from(&self, other: &Batch) -> bool {
+        let ids: HashSet<&str> = self.contacts.iter().map(|contact| contact.external_id.as_str()).collect();
+        let addresses: HashSet<&str> = self.addresses().collect();
+        other.contacts.iter().all(|contact| !ids.contains(contact.external_id.as_str()))
+            && other.addresses().all(|address| !addresses.contains(address))
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = &str> {
+        let lists = self.contacts.iter().filter_map(|contact| contact.addresses.as_ref());
+        lists.flatten().map(|address| address.address.as_str())
+    }
 }
 
 /// Hidden where standard error is no terminal.

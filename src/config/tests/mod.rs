@@ -1,6 +1,7 @@
 //! The configuration as users write it, right and wrong.
 
 mod providers;
+mod sms;
 
 use super::*;
 use crate::model::{Rate, Rates};

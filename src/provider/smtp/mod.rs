@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub(super) use self::classify::quoted_reason;
 use self::config::Account;
 pub use self::config::{InvalidSmtp, SmtpConfig, Timeouts, Tls};
 use self::connection::Connection;

@@ -93,6 +93,10 @@ impl<'a> Transfer<'a> {
         queue.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         for (place, (index, letter)) in queue.iter().enumerate() {
             let next = queue.get(place + 1).map(|(_, letter)| *letter);
+            if !self.ahead && !letter.permit.good_for(letter.permit.cells()).await {
+                queue[place..].iter().for_each(|(index, _)| outcomes[*index] = Some(Outcome::Returned));
+                break;
+            }
             let (outcome, ended) = self.one(*letter, next).await;
             outcomes[*index] = outcome;
             if ended != Ended::Idle {
@@ -187,7 +191,7 @@ impl<'a> Transfer<'a> {
         let Buffers { envelope, output } = &mut *self.buffers;
         output.clear();
         let end = push_content(&email.content, output);
-        let next = next.filter(|_| self.connection.extensions.pipelining);
+        let next = next.filter(|next| self.connection.extensions.pipelining && next.permit.is_good());
         if let Some(next) = next {
             envelope.set(next.email, &self.connection.extensions);
             output.extend_from_slice(envelope.all());

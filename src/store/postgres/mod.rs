@@ -1,11 +1,13 @@
 //! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
 
+mod adding;
 mod cached;
 mod campaigns;
 mod contacts;
 mod counters;
 mod dispatching;
 mod engagement;
+mod entries;
 mod filter;
 mod granting;
 mod jobs;
@@ -15,6 +17,7 @@ mod migrate;
 mod moving;
 mod overview;
 mod planning;
+mod rates;
 mod receipts;
 mod recipients;
 mod references;
@@ -35,7 +38,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
-use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets};
+use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets, SharedRates};
 use crate::model::{CampaignNo, Channel};
 
 const SILENCE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -235,6 +238,10 @@ impl Admin for PgStore {
     fn pool(&self) -> Pool {
         let status = self.pool.status();
         Pool { idle: status.available, in_use: status.size.saturating_sub(status.available) }
+    }
+
+    fn shared_rates(&self) -> Option<&dyn SharedRates> {
+        Some(self)
     }
 }
 

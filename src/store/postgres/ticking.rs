@@ -215,7 +215,7 @@ async fn merge_late(
         };
         let (state, reason): (i16, i16) = (found.get(0), found.get(1));
         let now = decode(state, State::from_code)?;
-        if row.state == State::Accepted && now.is_sent() && found.get(2) {
+        if matches!(row.state, State::Accepted | State::Unknown) && now.is_sent() && found.get(2) {
             let account = provider(row.provider.as_deref(), providers);
             let bound: [&(dyn ToSql + Sync); 6] =
                 [&campaign.0, &key.0, &key.1, &small(row.attempts), &account, &row.provider_ref];

@@ -1,20 +1,22 @@
 //! Upserts of contacts on PostgreSQL: set-based, in chunks in which no id comes twice.
+//!
+//! What is new in every respect goes in by plain inserts ([`super::adding`]); the rest is merged with what is there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::GenericClient;
-use jiff::Timestamp;
-use tokio_postgres::Row;
-use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::types::ToSql;
 
 use super::PgStore;
-use crate::model::Channel;
-use crate::model::contact::{Consent, Contact};
+use super::adding::{add, part, taken};
+use super::entries::{AddressColumns, AddressRow, ContactColumns, Entry, entries};
+use crate::model::contact::Contact;
+use crate::store::Admin;
 use crate::store::Result;
 use crate::store::contacts::{ForeignAddress, Upsert, distinct_prefix};
 
 impl PgStore {
-    /// Upserts within a transaction that is open already.
+    /// Upserts within a transaction that is open already, and that reads no table whole from here on.
     pub(super) async fn upsert_in(
         &self,
         client: &impl GenericClient,
@@ -22,6 +24,8 @@ impl PgStore {
         mode: Upsert,
         source: &str,
     ) -> Result<Vec<ForeignAddress>> {
+        // A plan that was made while the tables were small must not read them whole once they are large.
+        client.batch_execute("SET LOCAL enable_seqscan = off").await?;
         let mut foreign = Vec::new();
         let mut start = 0;
         while start < contacts.len() {
@@ -43,49 +47,35 @@ impl PgStore {
         mode: Upsert,
         source: &str,
     ) -> Result<Vec<ForeignAddress>> {
-        let addresses = self.address_rows(contacts).await?;
-        self.adopt_anonymous(client, contacts, &addresses).await?;
-        let written = write_contacts(client, contacts, mode).await?;
-        write_addresses(client, contacts, &addresses, &written, mode, source).await
-    }
-
-    async fn address_rows(&self, contacts: &[Contact]) -> Result<Vec<AddressRow>> {
-        let mut rows = Vec::new();
-        for (index, contact) in contacts.iter().enumerate() {
-            let mut seen = HashSet::new();
-            for (position, address) in contact.addresses.iter().flatten().enumerate() {
-                if !seen.insert((address.channel, &address.app, &address.address)) {
-                    continue;
-                }
-                rows.push(AddressRow {
-                    index,
-                    position: i16::try_from(position).unwrap_or(i16::MAX),
-                    channel: address.channel,
-                    app: address.app.clone(),
-                    hash: self.address_hash(address.channel, &address.address).await?,
-                    address: address.address.clone(),
-                    consent: address.consent,
-                });
-            }
+        let entries = entries(contacts, &self.secrets().await?)?;
+        self.adopt_anonymous(client, &entries).await?;
+        let known = numbers(client, &entries).await?;
+        let taken = taken(client, &entries).await?;
+        let (new, others) = part(entries, &known, &taken);
+        let added = add(client, &new, source).await?;
+        let mut merged = others;
+        if !added {
+            merged.extend(new);
+            merged.sort_by_key(|entry| entry.index);
         }
-        Ok(rows)
+        if merged.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = write_contacts(client, &merged, mode).await?;
+        write_addresses(client, &merged, &written, mode, source).await
     }
 
     /// A contact that was known by its address only takes the id under which it is described now.
-    async fn adopt_anonymous(
-        &self,
-        client: &impl GenericClient,
-        contacts: &[Contact],
-        rows: &[AddressRow],
-    ) -> Result<()> {
+    async fn adopt_anonymous(&self, client: &impl GenericClient, entries: &[Entry<'_>]) -> Result<()> {
         let some = "SELECT EXISTS (SELECT FROM contacts WHERE anonymous)";
-        if rows.is_empty() || !client.query_one(some, &[]).await?.get::<_, bool>(0) {
+        if !client.query_one(some, &[]).await?.get::<_, bool>(0) {
             return Ok(());
         }
-        let ids: Vec<&str> = rows.iter().map(|row| contacts[row.index].external_id.as_str()).collect();
-        let channels: Vec<i16> = rows.iter().map(|row| row.channel.code()).collect();
-        let apps: Vec<&str> = rows.iter().map(|row| row.app.as_str()).collect();
-        let addresses: Vec<&str> = rows.iter().map(|row| row.address.as_str()).collect();
+        let rows = || entries.iter().flat_map(|entry| entry.addresses.iter().map(move |row| (entry, row)));
+        let ids: Vec<&str> = rows().map(|(entry, _)| entry.id()).collect();
+        let channels: Vec<i16> = rows().map(|(_, row)| row.channel.code()).collect();
+        let apps: Vec<&str> = rows().map(|(_, row)| row.app).collect();
+        let addresses: Vec<&str> = rows().map(|(_, row)| row.address).collect();
         client
             .execute(
                 "UPDATE contacts c SET external_id = n.id, anonymous = false
@@ -106,17 +96,6 @@ impl PgStore {
     }
 }
 
-struct AddressRow {
-    /// Position of the contact in its chunk.
-    index: usize,
-    position: i16,
-    channel: Channel,
-    app: String,
-    address: String,
-    hash: Vec<u8>,
-    consent: Option<Consent>,
-}
-
 /// A contact's row.
 #[derive(Clone, Copy)]
 struct Written {
@@ -128,33 +107,22 @@ struct Written {
 /// Writes the contacts and returns their rows, in order.
 async fn write_contacts(
     client: &impl GenericClient,
-    contacts: &[Contact],
+    entries: &[Entry<'_>],
     mode: Upsert,
 ) -> Result<Vec<Written>> {
-    let ids: Vec<&str> = contacts.iter().map(|contact| contact.external_id.as_str()).collect();
-    let (mut set, mut removed) = (Vec::new(), Vec::new());
-    for contact in contacts {
-        let (gone, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            contact.attributes.iter().partition(|(_, value)| value.is_null());
-        set.push(Json(kept));
-        removed.push(Json(gone.into_keys().collect::<Vec<_>>()));
-    }
-    let tags: Vec<Option<Json<&Vec<String>>>> =
-        contacts.iter().map(|contact| contact.tags.as_ref().map(Json)).collect();
-    let locales: Vec<Option<&str>> = contacts.iter().map(|contact| contact.locale.as_deref()).collect();
-    let timezones: Vec<Option<&str>> = contacts.iter().map(|contact| contact.timezone.as_deref()).collect();
+    let ContactColumns { ids, set, removed, tags, locales, timezones } = ContactColumns::new(entries);
     let replace = mode == Upsert::Replace;
-    let (find, insert) = (client.prepare_cached(FIND).await?, client.prepare_cached(INSERT).await?);
-    let row = |row: &Row, fresh| (row.get(0), Written { number: row.get(1), fresh });
-    let found = client.query(&find, &[&ids]).await?;
-    let mut written: HashMap<String, Written> = found.iter().map(|found| row(found, false)).collect();
+    let insert = client.prepare_cached(INSERT).await?;
+    let known = |(id, number), fresh| (id, Written { number, fresh });
+    let found = numbers(client, entries).await?;
+    let mut written: HashMap<String, Written> = found.into_iter().map(|row| known(row, false)).collect();
     while written.len() < ids.len() {
         let rows = client.query(&insert, &[&ids, &set, &tags, &locales, &timezones]).await?;
-        written.extend(rows.iter().map(|found| row(found, true)));
+        written.extend(rows.iter().map(|row| known((row.get(0), row.get(1)), true)));
         if written.len() < ids.len() {
             // Another session was faster with some.
-            for (id, known) in client.query(&find, &[&ids]).await?.iter().map(|found| row(found, false)) {
-                written.entry(id).or_insert(known);
+            for (id, row) in numbers(client, entries).await?.into_iter().map(|row| known(row, false)) {
+                written.entry(id).or_insert(row);
             }
         }
     }
@@ -165,7 +133,16 @@ async fn write_contacts(
     Ok(ids.iter().filter_map(|id| written.get(*id).copied()).collect())
 }
 
-const FIND: &str = "SELECT external_id, number FROM contacts WHERE external_id = ANY($1)";
+/// The numbers of those that are there, by id.
+pub(super) async fn numbers(
+    client: &impl GenericClient,
+    entries: &[Entry<'_>],
+) -> Result<HashMap<String, i64>> {
+    let find = "SELECT external_id, number FROM contacts WHERE external_id = ANY($1)";
+    let ids: Vec<&str> = entries.iter().map(Entry::id).collect();
+    let rows = client.query(&client.prepare_cached(find).await?, &[&ids]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
 
 const ATTRIBUTES: &str = "CASE WHEN $7 THEN n.attributes
     ELSE (c.attributes || n.attributes) - ARRAY(SELECT jsonb_array_elements_text(n.removed)) END";
@@ -196,37 +173,7 @@ const INSERT: &str = "
     ORDER BY n.position
     ON CONFLICT (external_id) DO NOTHING RETURNING external_id, number";
 
-/// Addresses of one chunk by column, as statements bind them.
-struct Columns<'a> {
-    owners: Vec<i64>,
-    channels: Vec<i16>,
-    apps: Vec<&'a str>,
-    addresses: Vec<&'a str>,
-    hashes: Vec<&'a [u8]>,
-    positions: Vec<i16>,
-    given: Vec<Option<bool>>,
-    given_at: Vec<Option<Timestamp>>,
-}
-
-impl<'a> Columns<'a> {
-    fn new(rows: &[&'a AddressRow], contacts: &[Written]) -> Self {
-        let given_at = |row: &AddressRow| match row.consent {
-            Some(Consent::GivenAt(at)) => Some(at),
-            _ => None,
-        };
-        let given = |row: &AddressRow| row.consent.map(|consent| consent != Consent::Withdrawn);
-        Columns {
-            owners: rows.iter().map(|row| contacts[row.index].number).collect(),
-            channels: rows.iter().map(|row| row.channel.code()).collect(),
-            apps: rows.iter().map(|row| row.app.as_str()).collect(),
-            addresses: rows.iter().map(|row| row.address.as_str()).collect(),
-            hashes: rows.iter().map(|row| row.hash.as_slice()).collect(),
-            positions: rows.iter().map(|row| row.position).collect(),
-            given: rows.iter().map(|row| given(row)).collect(),
-            given_at: rows.iter().map(|row| given_at(row)).collect(),
-        }
-    }
-
+impl AddressColumns<'_> {
     /// Removes addresses that the contacts in `replaced` do not list any more.
     async fn remove_others(&self, client: &impl GenericClient, replaced: &[i64], mode: Upsert) -> Result<()> {
         let statement = client
@@ -328,30 +275,33 @@ impl<'a> Columns<'a> {
 
 async fn write_addresses(
     client: &impl GenericClient,
-    contacts: &[Contact],
-    rows: &[AddressRow],
+    entries: &[Entry<'_>],
     written: &[Written],
     mode: Upsert,
     source: &str,
 ) -> Result<Vec<ForeignAddress>> {
-    let replaced: Vec<i64> = contacts
+    let replaced: Vec<i64> = entries
         .iter()
         .zip(written)
-        .filter(|(contact, row)| !row.fresh && (contact.addresses.is_some() || mode == Upsert::Replace))
+        .filter(|(entry, row)| !row.fresh && (entry.contact.addresses.is_some() || mode == Upsert::Replace))
         .map(|(_, row)| row.number)
         .collect();
-    let mut left: Vec<&AddressRow> = rows.iter().collect();
+    let numbered = entries.iter().zip(written);
+    let mut left: Vec<(usize, i64, &AddressRow<'_>)> = numbered
+        .enumerate()
+        .flat_map(|(at, (entry, row))| entry.addresses.iter().map(move |address| (at, row.number, address)))
+        .collect();
     if !replaced.is_empty() {
-        Columns::new(&left, written).remove_others(client, &replaced, mode).await?;
+        AddressColumns::new(left.iter().map(|(_, owner, row)| (*owner, *row)))
+            .remove_others(client, &replaced, mode)
+            .await?;
     }
     let mut foreign = Vec::new();
     while !left.is_empty() {
         // An address that comes again waits for the next round, when it has its owner.
         let mut seen = HashSet::new();
-        let (round, again) =
-            left.into_iter().partition(|row| seen.insert((row.channel, &row.app, &row.address)));
-        let round: Vec<&AddressRow> = round;
-        let columns = Columns::new(&round, written);
+        let (round, again): (Vec<_>, _) = left.into_iter().partition(|(_, _, row)| seen.insert(row.name()));
+        let columns = AddressColumns::new(round.iter().map(|(_, owner, row)| (*owner, *row)));
         let count = columns.write(client, source).await?;
         columns.settle_consent(client, source).await?;
         if count < round.len() as u64 {
@@ -359,10 +309,10 @@ async fn write_addresses(
         }
         left = again;
     }
-    foreign.sort_by_key(|row| row.index);
-    let left_out = |row: &AddressRow| ForeignAddress {
-        index: row.index,
-        external_id: contacts[row.index].external_id.clone(),
+    foreign.sort_by_key(|(at, ..)| *at);
+    let left_out = |(at, _, row): (usize, i64, &AddressRow<'_>)| ForeignAddress {
+        index: entries[at].index,
+        external_id: entries[at].id().to_owned(),
         channel: row.channel,
     };
     Ok(foreign.into_iter().map(left_out).collect())

@@ -3,7 +3,8 @@
 use super::connection::Connection;
 use crate::store::{Error, Result};
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_ledger.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_ledger.sql"), include_str!("migrations/0002_shared_rates.sql")];
 
 /// The version that this program needs.
 fn needed() -> i32 {

@@ -137,7 +137,7 @@ impl<'a> Step<'a> {
         let Some((state, reason, unheard)) = found else { return Ok(false) };
         let reason = Option::map(reason, |code| decode(code, Reason::from_code)).transpose()?;
         let from = (decode(state, State::from_code)?, reason);
-        if one.state == State::Accepted && from.0.is_sent() && unheard {
+        if matches!(one.state, State::Accepted | State::Unknown) && from.0.is_sent() && unheard {
             self.write_attempt(one, provider)?;
             return Ok(true);
         }

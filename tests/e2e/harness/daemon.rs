@@ -63,6 +63,11 @@ impl Setup {
         Setup::with(instance.store_url(), instance.amqp_url(), Services::Own, relay, more)
     }
 
+    /// For another daemon on the same store and broker.
+    pub fn beside(&self, relay: SocketAddr) -> Setup {
+        Setup::with(self.store_url.clone(), self.amqp_url.clone(), Services::Own, relay, "")
+    }
+
     fn with(store_url: String, amqp_url: String, services: Services, relay: SocketAddr, more: &str) -> Setup {
         let dir = tempfile::tempdir().expect("a temporary folder");
         Setup::within(dir, store_url, amqp_url, services, relay, more)
@@ -141,7 +146,9 @@ from = "Shop <news@example.com>"
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_campaignd"));
+        // A release build where the debug build's pace is not what is to be seen.
+        let program = std::env::var("CAMPAIGND_TEST_BINARY");
+        let mut command = Command::new(program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_campaignd")));
         command.current_dir(self.path()).args(["--config", "config.toml"]).args(arguments);
         command
     }

@@ -50,6 +50,15 @@ impl Process {
         self.signal("KILL");
     }
 
+    /// Lets it stand still until [`Process::thaw`].
+    pub fn freeze(&mut self) {
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&mut self) {
+        self.signal("CONT");
+    }
+
     /// A child that has not been waited for keeps its pid, so no stranger is hit.
     fn signal(&mut self, name: &str) {
         assert!(self.status().is_none(), "it has ended already; its log:\n{}", self.log());

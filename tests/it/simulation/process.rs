@@ -13,7 +13,7 @@ use campaignd::app::{ReceiptBook, file_parked, write_receipts};
 use campaignd::backoff::Schedule;
 use campaignd::dispatch::{Account, Campaigns, Format, Heart, Lane, LaneConfig, LaneHandle, Limit, ledger};
 use campaignd::lifecycle::{Shutdown, Supervisor};
-use campaignd::model::{Channel, Rates};
+use campaignd::model::{Channel, Rates, SmsRules};
 use campaignd::plan::{Housekeeper, Planner};
 use campaignd::provider::Receipts;
 use campaignd::store::jobs::Incarnation;
@@ -236,6 +236,7 @@ impl Parts {
             concurrency: setup.concurrency,
             unknown_window: setup.window,
             retry: Schedule::new([1, 2, 4].map(Duration::from_secs).to_vec()),
+            rules: SmsRules::default(),
         };
         lane.start(config, supervisor)
     }

@@ -10,6 +10,7 @@ mod leases;
 mod life;
 mod overview;
 mod random;
+mod rates;
 mod receipts;
 mod references;
 mod stopping;

@@ -1,0 +1,1 @@
+-- Nothing: a file has one daemon at a time, whose own limits suffice. The number keeps step with PostgreSQL's.
