@@ -9,9 +9,12 @@ use async_trait::async_trait;
 use tracing::{error, warn};
 
 use super::rules::forms;
+use crate::access;
 use crate::config::{ChannelConfig, Config, ProviderConfig};
 use crate::dispatch::LaneHandle;
 use crate::intake::{Accept, StoreAway, Verdict};
+use crate::model::access::Actor;
+use crate::model::audit::{Action, Deed, Ending};
 use crate::model::contact::Problem;
 use crate::model::job::{InvalidJob, Job, ReadJob};
 use crate::model::{Channel, Purpose};
@@ -182,7 +185,7 @@ impl Acceptor {
 
 #[async_trait]
 impl Accept for Acceptor {
-    async fn accept(&self, jobs: Vec<ReadJob>) -> Result<Vec<Verdict>, StoreAway> {
+    async fn accept(&self, jobs: Vec<ReadJob>, who: &Actor) -> Result<Vec<Verdict>, StoreAway> {
         let mut verdicts = Vec::with_capacity(jobs.len());
         let mut submissions = Vec::new();
         for job in jobs {
@@ -198,6 +201,8 @@ impl Accept for Acceptor {
         let acceptances = self.keep(&submissions).await?;
         timer.observe_duration();
         self.wake(&submissions);
+        // What the log does not take has been told in the process's own; the jobs are durable all the same.
+        access::record(&*self.store, deeds(&submissions, &acceptances, who)).await.ok();
         let mut acceptances = acceptances.into_iter().map(verdict);
         Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| acceptances.next())).collect())
     }
@@ -209,6 +214,30 @@ fn pinned(template: &Template) -> Result<PinnedTemplate, InvalidJob> {
         .map_err(|error| InvalidJob::at("$.template", format!("`{name}` cannot be kept: {error}")))?;
     let (hash, links) = (template.source().hash(), template.links().to_vec());
     Ok(PinnedTemplate { hash, name: name.to_owned(), source, links })
+}
+
+/// The jobs that steer what is sent. Messages and contacts come by the thousand and are not audited one by one.
+fn deeds(submissions: &[Submission], acceptances: &[Acceptance], who: &Actor) -> Vec<Deed> {
+    let steers = |submission: &Submission| matches!(submission.job, Job::Campaign(_) | Job::Control(_));
+    let new = |acceptance: &Acceptance| matches!(acceptance, Acceptance::New { .. });
+    let both = submissions.iter().zip(acceptances);
+    both.filter(|(submission, acceptance)| steers(submission) && new(acceptance))
+        .map(|(submission, _)| {
+            let job = &submission.job;
+            let deed = Deed::new(who.clone(), Action::JobAccepted, Ending::Done).subject(format!(
+                "{} {}",
+                job.kind(),
+                job.id()
+            ));
+            let deed = match job {
+                Job::Control(control) => {
+                    deed.detail(format!("{} {}", control.action.as_str(), control.campaign))
+                }
+                _ => deed,
+            };
+            Deed { content: Some(submission.content_hash), ..deed }
+        })
+        .collect()
 }
 
 fn away(error: &Error) -> StoreAway {

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::accept::Acceptor;
 use super::bounces;
+use super::door::guarded;
 use super::hooks::{behind_routes, hooks, write_calls};
 use super::lanes::{account_limit, channel_limit, lanes, mailbox};
 use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
@@ -23,6 +24,7 @@ use super::outbox::StoreOutbox;
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::rules::templates;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
+use crate::access;
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
 use crate::clock::Clock;
@@ -30,8 +32,10 @@ use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
-use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
+use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor, Unfinished};
 use crate::model::Receipt;
+use crate::model::access::Actor;
+use crate::model::audit::{Action, Deed, Ending};
 use crate::pages;
 use crate::plan::{Housekeeper, Planner};
 use crate::provider::sandbox::Mailbox;
@@ -49,6 +53,8 @@ const EVENT_QUEUE: usize = 100_000;
 const RECEIPT_QUEUE: usize = 4_096;
 /// Urgent messages held at once: twice a group.
 const MESSAGES_PREFETCH: u16 = 200;
+/// What each part has to itself once the deadline has passed.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// How often the dead letters are counted.
 const DEAD_LETTERS: Duration = Duration::from_secs(30);
 /// How often readiness asks the store.
@@ -184,7 +190,7 @@ impl Daemon {
         self.start_amqp(&acceptor)?;
         self.start_public(public, &unheard)?;
         self.start_bounces(lmtp);
-        self.start_admin(admin, acceptor)?;
+        self.start_admin(admin, acceptor).await?;
         self.watch_store();
         info!(version = env!("CARGO_PKG_VERSION"), "campaignd runs");
         started(listening);
@@ -208,9 +214,13 @@ impl Daemon {
     }
 
     fn start_lanes(&self, ledger: Ledger, receipts: Receipts) -> Result<Vec<LaneHandle>> {
-        let (heart, beat) =
+        let (heart, beat, rescue) =
             Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.heart.clone());
         self.supervisor.spawn("heartbeat", &self.parts.heart, beat);
+        self.supervisor.spawn("rescuer", &self.parts.heart, rescue);
+        let leases = ledger.holdings().clone();
+        let leases = leases.reconcile(self.store.clone(), self.me, self.parts.lanes.clone());
+        self.supervisor.spawn("leases", &self.parts.lanes, leases);
         let lane = Lane {
             store: self.store.clone(),
             me: self.me,
@@ -222,6 +232,7 @@ impl Daemon {
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             shutdown: self.parts.lanes.clone(),
+            publish: self.config.amqp.is_some(),
         };
         let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
         Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
@@ -249,6 +260,12 @@ impl Daemon {
             metrics: self.metrics.clone(),
             shutdown: part.clone(),
             publish: self.config.amqp.is_some(),
+            auto_pause: self
+                .config
+                .channels
+                .iter()
+                .filter_map(|(name, one)| Some((*name, one.auto_pause?)))
+                .collect(),
         };
         self.supervisor.spawn("housekeeper", part, housekeeper.run());
     }
@@ -278,7 +295,7 @@ impl Daemon {
         let publisher = EventPublisher {
             broker,
             topology: Topology::default(),
-            outbox: Arc::new(StoreOutbox(self.store.clone())),
+            outbox: Arc::new(StoreOutbox { store: self.store.clone(), me: self.me }),
             observe: Arc::new(PublisherObserver { metrics: self.metrics.clone() }),
         };
         let stop = token_of(&self.parts.publishing);
@@ -340,7 +357,7 @@ impl Daemon {
         bounces::start(settings, lmtp, &self.keyring, self.receipt_book(), &self.supervisor, part);
     }
 
-    fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
+    async fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
         let mut api = admin::router(self.store.clone())
             .merge(intake::http::router(acceptor, self.observers()))
             .merge(pages::router(self.store.clone(), self.mailbox.is_some()));
@@ -349,6 +366,10 @@ impl Daemon {
         }
         let api = on_main_runtime(api.layer(from_fn(refuse_strange_sites)));
         let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(api);
+        let (address, tasks) = (listener.local_addr()?.ip(), (&self.supervisor, &self.parts.admin));
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let router =
+            guarded(router, address, &self.config.http, store, (self.clock.clone(), metrics), tasks).await;
         serve_on_own_thread(listener, router, &self.parts.admin)
     }
 
@@ -405,14 +426,26 @@ impl Daemon {
 
     /// SIGHUP: rates, sending hours and templates are read again; what is wrong stays as it was.
     async fn reload(&mut self, lanes: &[LaneHandle]) {
-        let config = match Config::load(&self.path, &config::environment()) {
-            Ok(config) => config,
-            Err(problems) => return error!("the reload changed nothing:\n{problems}"),
+        let ending = match self.reread(lanes).await {
+            Ok(()) => {
+                self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
+                info!("rates, sending hours and templates were read again");
+                Ending::Done
+            }
+            Err(problems) => {
+                error!("the reload changed nothing:\n{problems}");
+                Ending::Refused
+            }
         };
-        match load_templates(&config) {
-            Ok(templates) => self.templates.store(Arc::new(templates)),
-            Err(problems) => return error!("the reload changed nothing:\n{problems}"),
-        }
+        let deed = Deed::new(Actor::signal(), Action::ConfigReloaded, ending);
+        access::record(&*self.store, vec![deed]).await.ok();
+    }
+
+    /// # Errors
+    /// Everything that is wrong; nothing was changed then.
+    async fn reread(&mut self, lanes: &[LaneHandle]) -> Result<()> {
+        let config = Config::load(&self.path, &config::environment())?;
+        self.templates.store(Arc::new(load_templates(&config)?));
         for lane in lanes {
             let Some(settings) = config.channels.get(&lane.channel) else { continue };
             let accounts =
@@ -420,8 +453,7 @@ impl Daemon {
             lane.change_limits(channel_limit(settings), accounts.collect()).await;
             lane.change_hours(settings.rules.hours.clone());
         }
-        self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
-        info!("rates, sending hours and templates were read again");
+        Ok(())
     }
 
     /// Stops taking work, lets what is under way end, hands back the rest; a second signal ends it at once.
@@ -435,15 +467,22 @@ impl Daemon {
         self.parts.recorder.ask();
         for part in self.parts.in_order() {
             part.ask();
+            // What was not done by the deadline does not keep the later parts from what they do in no time.
+            let deadline = deadline.max(Instant::now() + LAST_WORD);
             if let Err(left) = part.drain(deadline, interrupt.as_mut()).await {
                 warn!("{left}");
+                let interrupted = matches!(left, Unfinished::Interrupted { .. });
                 unfinished.get_or_insert(left);
+                if interrupted {
+                    break;
+                }
             }
         }
         if let Some(left) = unfinished {
             return Err(anyhow!(left));
         }
-        self.store.leave(self.me).await.context("leaving the store")?;
+        // Nothing is in flight any more: what is left of our leases goes to whoever is there, at once.
+        self.store.rescue(self.me).await.context("leaving the store")?;
         info!("drained");
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod accept;
 mod bounces;
 mod daemon;
+mod door;
 mod hooks;
 mod lanes;
 mod listeners;

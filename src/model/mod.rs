@@ -1,8 +1,10 @@
 //! Pure types and rules of the domain: what a job, a contact, a delivery, an outcome and an event are,
 //! and which changes of state are legal. Knows no runtime, no SQL and no HTTP.
 
+pub mod access;
 pub mod address;
 pub mod audience;
+pub mod audit;
 pub mod campaign;
 pub mod channel;
 pub mod contact;
@@ -21,7 +23,7 @@ pub mod segments;
 pub mod sms_rules;
 
 pub use address::InvalidAddress;
-pub use campaign::{CampaignStatus, Control};
+pub use campaign::{AutoPause, CampaignStatus, Control, PauseCause, Quality};
 pub use channel::{Channel, Lane, Purpose};
 pub use content::Content;
 pub use delivery::{Reason, State};

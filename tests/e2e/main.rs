@@ -3,6 +3,8 @@
 //! Needs `scripts/test`, or `scripts/services up` and `eval "$(scripts/services env)"`.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod bounces;
@@ -33,14 +35,20 @@ mod outages;
 #[cfg(test)]
 mod permission;
 #[cfg(test)]
+mod push;
+#[cfg(test)]
 mod rate;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod schedule;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 #[path = "../it/harness/mod.rs"]
 pub mod services;
+#[cfg(test)]
+mod slow_channel;
 #[cfg(test)]
 mod sms;
 #[cfg(test)]
@@ -57,6 +65,8 @@ mod templates;
 mod tracking;
 #[cfg(test)]
 mod turns;
+#[cfg(test)]
+mod webhook;
 #[cfg(test)]
 mod wechat;
 #[cfg(test)]

@@ -76,14 +76,26 @@ async fn request(
     content_type: &str,
     body: &str,
 ) -> io::Result<Response<String>> {
+    ask(server, method, path, &[("content-type", content_type)], body).await
+}
+
+/// Any request; without a `host` among its headers it names the server's address.
+pub async fn ask(
+    server: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<Response<String>> {
     let mut sender = dial(server).await?;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", server.to_string())
-        .header("content-type", content_type)
-        .body(Full::new(Bytes::from(body.to_owned())))
-        .expect("a path that is a URI");
+    let mut request = Request::builder().method(method).uri(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", server.to_string());
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("a path that is a URI");
     let (head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     Ok(Response::from_parts(head, String::from_utf8_lossy(&body).into_owned()))

@@ -3,6 +3,7 @@
 //! A process that is killed never gets an answer again and touches nothing: neither the store nor the provider. One that
 //! is frozen goes on where it was.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::pending;
 use std::num::NonZeroU32;
@@ -11,7 +12,9 @@ use std::time::Duration;
 
 use campaignd::app::{ReceiptBook, file_parked, write_receipts};
 use campaignd::backoff::Schedule;
-use campaignd::dispatch::{Account, Campaigns, Format, Heart, Lane, LaneConfig, LaneHandle, Limit, ledger};
+use campaignd::dispatch::{
+    Account, Campaigns, Format, Heart, Lane, LaneConfig, LaneHandle, Limit, OnDoubt, ledger,
+};
 use campaignd::lifecycle::{Shutdown, Supervisor};
 use campaignd::model::{Channel, Rates, SmsRules};
 use campaignd::plan::{Housekeeper, Planner};
@@ -104,7 +107,6 @@ pub(super) struct Process {
     pub(super) life: Life,
     parts: Parts,
     pub(super) lane: Option<LaneHandle>,
-    pub(super) receipts: Receipts,
     failed: watch::Receiver<Option<String>>,
 }
 
@@ -138,11 +140,12 @@ impl Process {
         let parts = Parts::new();
         let metrics = Arc::new(Metrics::new().unwrap());
         let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
+        stage.receives(me, receipts);
         let lane = parts.start_lane(stage, setup, &seam, &metrics, &supervisor);
         parts.start_receipts(&seam, &metrics, waiting, &supervisor);
         parts.start_planning(&seam, &metrics, &supervisor);
         let failed = watch_over(supervisor);
-        Process { life, parts, lane: Some(lane), receipts, failed }
+        Process { life, parts, lane: Some(lane), failed }
     }
 
     pub(super) fn me(&self) -> Incarnation {
@@ -167,6 +170,7 @@ impl Process {
     pub(super) async fn terminate(&mut self, stage: &Stage) -> bool {
         stage.note(|| format!("{} drains", self.life));
         self.lane = None;
+        stage.receives_no_more(self.me());
         let deadline = Instant::now() + DRAIN;
         self.parts.recorder.ask();
         let mut all = true;
@@ -207,8 +211,11 @@ impl Parts {
         let me = seam.life.incarnation();
         let (ledger, ticker) = ledger(store.clone(), me, metrics.clone());
         supervisor.spawn("recorder", &self.recorder, ticker.run());
-        let (heart, beat) = Heart::new(store.clone(), me, metrics.clone(), self.heart.clone());
+        let (heart, beat, rescue) = Heart::new(store.clone(), me, metrics.clone(), self.heart.clone());
         supervisor.spawn("heartbeat", &self.heart, beat);
+        supervisor.spawn("rescuer", &self.heart, rescue);
+        let leases = ledger.holdings().clone().reconcile(store.clone(), me, self.lanes.clone());
+        supervisor.spawn("leases", &self.lanes, leases);
         let lane = Lane {
             campaigns: Arc::new(Campaigns::new(store.clone())),
             store,
@@ -220,6 +227,7 @@ impl Parts {
             metrics: metrics.clone(),
             clock: stage.clock.clone(),
             shutdown: self.lanes.clone(),
+            publish: false,
         };
         let account = Account {
             name: "carrier".into(),
@@ -228,6 +236,7 @@ impl Parts {
             app: None,
             weight: NonZeroU32::new(1),
             limit: Limit { rates: setup.account_rate.clone(), burst: None },
+            on_doubt: OnDoubt::Hold,
         };
         let config = LaneConfig {
             channel: Channel::Email,
@@ -271,6 +280,7 @@ impl Parts {
             metrics: metrics.clone(),
             shutdown: self.planning.clone(),
             publish: false,
+            auto_pause: BTreeMap::new(),
         };
         supervisor.spawn("housekeeper", &self.planning, housekeeper.run());
     }

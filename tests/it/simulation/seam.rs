@@ -12,24 +12,28 @@ use std::thread::{self, Thread};
 
 use async_trait::async_trait;
 use campaignd::model::State;
+use campaignd::model::audit::Deed;
 use campaignd::model::contact::Contact;
 use campaignd::model::{
-    BatchNo, CampaignNo, CampaignStatus, Channel, Control, DeliveryKey, Event, Lane, LinkNo, Receipt,
+    CampaignNo, CampaignStatus, Channel, Control, DeliveryKey, Event, Lane, LinkNo, PauseCause, Receipt,
 };
-use campaignd::store::campaigns::{CampaignRecord, Resolution};
+use campaignd::store::audit::{AuditQuery, AuditRecord};
+use campaignd::store::campaigns::{CampaignRecord, Resolution, Running};
 use campaignd::store::contacts::{
     ContactRecord, ForeignAddress, Suppression, SuppressionRecord, TimelineEntry, Upsert,
 };
-use campaignd::store::dispatching::{Backlog, Lease, Recipient, Rescued, Sending, Tick};
+use campaignd::store::dispatching::{Backlog, Hold, Lease, Recipient, Rescued, Sending, Tick};
+use campaignd::store::exports::Kept;
 use campaignd::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
 use campaignd::store::overview::Overview;
 use campaignd::store::planning::{Finished, Page};
 use campaignd::store::receipts::Filed;
 use campaignd::store::reports::{Counts, DeliveryQuery, DeliveryRecord, Explanation, Totals};
+use campaignd::store::tokens::{Created, LiveToken, NewToken, TokenRecord};
 use campaignd::store::tracking::OutboxRow;
 use campaignd::store::{
-    Admin, Campaigns, Contacts, Dispatching, Error, Jobs, Overviews, Planning, Pool, Receipts, References,
-    Reports, Result, Secrets, Store, Tracking,
+    Admin, Audit, Campaigns, Contacts, Dispatching, Error, Exports, Jobs, Overviews, Planning, Pool,
+    Receipts, References, Reports, Result, Secrets, Store, Tokens, Tracking,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::sleep;
@@ -55,7 +59,7 @@ impl Seam {
     async fn call<T>(&self, name: &'static str, work: Work<'_, T>) -> Result<T> {
         let stage = &self.stage;
         self.life.goes_on().await;
-        let (fate, there, back) = (stage.weather.fate(name), stage.weather.way(), stage.weather.way());
+        let (fate, there, back) = (stage.weather.fate(), stage.weather.way(), stage.weather.way());
         // What is on its way arrives, even where the process dies meanwhile.
         pause(there).await;
         let result = match fate {
@@ -141,6 +145,7 @@ passes!(Contacts {
     owner_of(address: &str) -> Option<String>;
     timeline(external_id: &str, limit: u32) -> Option<Vec<TimelineEntry>>;
     erase_contact(external_id: &str) -> bool;
+    erase_late(age: SignedDuration) -> u64;
     suppress(entries: &[Suppression]) -> u64;
     unsuppress(channel: Channel, address: &str) -> bool;
     suppressions(limit: u32) -> Vec<SuppressionRecord>;
@@ -149,6 +154,8 @@ passes!(Campaigns {
     campaigns(limit: u32, offset: u32) -> Vec<CampaignRecord>;
     campaign(id: &str) -> Option<CampaignRecord>;
     control(id: &str, control: Control) -> Option<CampaignStatus>;
+    running(channel: Channel) -> Vec<Running>;
+    pause(id: &str, cause: PauseCause, publish: bool) -> bool;
     resolve(campaign: &str, external_id: &str, sent: bool) -> Resolution;
 });
 passes!(Planning {
@@ -172,7 +179,7 @@ passes!(Tracking {
     record_events(events: &[Event], publish: bool) -> u64;
     link(campaign: CampaignNo, link: LinkNo) -> Option<String>;
     sent_at(delivery: DeliveryKey) -> Option<(Timestamp, usize)>;
-    outbox(limit: u32) -> Vec<OutboxRow>;
+    outbox(me: Incarnation, limit: u32) -> Vec<OutboxRow>;
     outbox_done(numbers: &[i64]) -> ();
 });
 passes!(Reports {
@@ -181,6 +188,21 @@ passes!(Reports {
     deliveries(campaign: &str, query: &DeliveryQuery) -> Vec<DeliveryRecord>;
     totals() -> Totals;
     explain(campaign: &str, external_id: &str) -> Vec<Explanation>;
+});
+passes!(Tokens {
+    create_token(token: &NewToken) -> Created;
+    tokens() -> Vec<TokenRecord>;
+    live_tokens() -> Vec<LiveToken>;
+    tokens_used(uses: &[(i64, Timestamp)]) -> ();
+    revoke_token(name: &str) -> bool;
+});
+passes!(Audit {
+    audit(deeds: &[Deed]) -> ();
+    audit_log(query: &AuditQuery) -> Vec<AuditRecord>;
+    prune_audit(days: u32) -> u64;
+});
+passes!(Exports {
+    kept_about(external_id: &str) -> Option<Kept>;
 });
 passes!(Overviews {
     overview(search: &str, limit: u32, offset: u32) -> Vec<Overview>;
@@ -255,12 +277,16 @@ impl Dispatching for Seam {
         self.call("tick", Box::pin(work)).await
     }
 
-    async fn release(&self, me: Incarnation, batches: &[BatchNo]) -> Result<()> {
-        self.call("release", self.store().release(me, batches)).await
+    async fn release(&self, me: Incarnation, holds: &[Hold]) -> Result<()> {
+        self.call("release", self.store().release(me, holds)).await
     }
 
     async fn rescue(&self, dead: Incarnation) -> Result<Rescued> {
         self.call("rescue", self.store().rescue(dead)).await
+    }
+
+    async fn holds(&self, me: Incarnation) -> Result<Vec<Hold>> {
+        self.call("holds", self.store().holds(me)).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>> {

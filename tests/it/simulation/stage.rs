@@ -8,6 +8,7 @@ use std::time::Duration;
 use campaignd::clock::Clock;
 use campaignd::model::Receipt;
 use campaignd::provider::Receipts;
+use campaignd::store::jobs::Incarnation;
 use campaignd::store::sqlite::SqliteStore;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
@@ -24,7 +25,7 @@ pub(super) struct Stage {
     pub(super) law: Law,
     began: Instant,
     /// Who takes receipts now.
-    post: Mutex<Option<Receipts>>,
+    post: Mutex<Option<(Incarnation, Receipts)>>,
     /// What happened last; kept only where somebody will read it.
     story: Option<Mutex<VecDeque<String>>>,
 }
@@ -52,9 +53,13 @@ impl Stage {
         format!("{:.3} s", self.began.elapsed().as_secs_f64())
     }
 
-    /// Receipts go to `post` from now on.
-    pub(super) fn receives(&self, post: Receipts) {
-        self.post.lock().unwrap().replace(post);
+    /// Receipts go to `who` from now on.
+    pub(super) fn receives(&self, who: Incarnation, post: Receipts) {
+        self.post.lock().unwrap().replace((who, post));
+    }
+
+    pub(super) fn receives_no_more(&self, who: Incarnation) {
+        self.post.lock().unwrap().take_if(|(receiver, _)| *receiver == who);
     }
 
     /// Brings a receipt after `wait` to whoever takes receipts by then.
@@ -63,7 +68,7 @@ impl Stage {
         tokio::spawn(async move {
             sleep(wait).await;
             let post = stage.post.lock().unwrap().clone();
-            if let Some(post) = post {
+            if let Some((_, post)) = post {
                 post.bring(receipt).await;
             }
         });

@@ -33,9 +33,6 @@ pub(super) struct Weather {
     pub(super) provider_away: AtomicBool,
 }
 
-/// A lease that its daemon never heard of stays with it until it ends: nothing is lost, and nothing goes on either.
-const MUST_ANSWER: [&str; 2] = ["lease", "leased_at_acceptance"];
-
 /// What becomes of one call to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -81,10 +78,10 @@ impl Weather {
         !self.fair.load(Ordering::Relaxed) && self.dice().f64() < chance
     }
 
-    pub(super) fn fate(&self, call: &str) -> Fate {
+    pub(super) fn fate(&self) -> Fate {
         if self.store_away.load(Ordering::Relaxed) || self.strikes(self.climate.unreached) {
             Fate::Unreached
-        } else if !MUST_ANSWER.contains(&call) && self.strikes(self.climate.unanswered) {
+        } else if self.strikes(self.climate.unanswered) {
             Fate::Unanswered
         } else {
             Fate::Done

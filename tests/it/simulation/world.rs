@@ -152,7 +152,6 @@ impl World {
 
     async fn start(&mut self) {
         let process = Process::start(&self.stage, &self.setup).await;
-        self.stage.receives(process.receipts.clone());
         self.alive.push(self.processes.len());
         self.processes.push(process);
     }
@@ -292,7 +291,6 @@ impl World {
         if process.terminate(&self.stage).await {
             at_once(self.stage.store.rescue(process.me())).unwrap();
             self.stage.law.check(&self.stage, "a drain");
-            at_once(self.stage.store.leave(process.me())).unwrap();
             self.stage.law.holds_nothing(&self.stage, process.me());
         } else {
             process.kill();

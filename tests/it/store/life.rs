@@ -42,6 +42,7 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
         due_at: Timestamp::now() + SignedDuration::from_mins(5),
         attempts: 1,
         provider: Some("relay".into()),
+        doubt: None,
         attempt: Some(FailedAttempt {
             at: Timestamp::now(),
             reason: campaignd::model::Reason::TemporaryFailure,
@@ -74,10 +75,10 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
         event(delivery, EventKind::Unsubscribed),
     ];
     assert_eq!(bed.store.record_events(&events, true).await.unwrap(), 3);
-    let outbox = bed.store.outbox(10).await.unwrap();
+    let outbox = bed.outbox(10).await;
     assert_eq!(outbox[0].routing_key, "email.opened");
     bed.store.outbox_done(&outbox.iter().map(|row| row.number).collect::<Vec<_>>()).await.unwrap();
-    assert!(bed.store.outbox(10).await.unwrap().is_empty());
+    assert!(bed.outbox(10).await.is_empty());
     bed.store.fold_counters().await.unwrap();
     let counts = bed.store.counts("spring").await.unwrap().unwrap();
     assert_eq!((counts.sent, counts.opens.unique, counts.opens.total, counts.clicks.total), (5, 1, 1, 1));
@@ -135,6 +136,6 @@ async fn contacts_come_and_go(bed: &Bed) {
         ..Tick::default()
     };
     bed.store.tick(me, &tick).await.unwrap();
-    bed.store.release(me, &[lease.batch]).await.unwrap();
+    bed.store.release(me, &[lease.hold()]).await.unwrap();
     bed.check_law().await;
 }
