@@ -1,5 +1,6 @@
 //! campaignd delivers campaigns: a template, an audience and a channel become one accountable delivery a recipient.
 
+pub mod access;
 pub mod admin;
 pub mod amqp;
 pub mod app;

@@ -11,7 +11,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Ids, Nothing, Query, limit};
-use super::{Refusal, Shared};
+use super::{Refusal, Shared, note};
+use crate::model::access::Caller;
+use crate::model::audit::{Deed, Ending};
 use crate::model::{CampaignStatus, Control};
 use crate::report::{self, Report};
 use crate::store::campaigns::CampaignRecord;
@@ -66,8 +68,11 @@ pub(super) struct Controlled {
 
 /// Idempotent; one that comes too late, as a pause of a finished campaign, changes nothing, and the status says so.
 pub(super) fn control(control: Control) -> MethodRouter<Shared> {
-    post(async move |State(store): State<Shared>, Ids([id]): Ids<1>, _: Query<Nothing>| {
-        let status = store.control(&id, control).await?.ok_or_else(Refusal::no_campaign)?;
+    post(async move |State(store): State<Shared>, caller: Caller, Ids([id]): Ids<1>, _: Query<Nothing>| {
+        let status = store.control(&id, control).await?;
+        let ending = if status.is_some() { Ending::Done } else { Ending::NotFound };
+        note(&store, Deed::new(caller.actor, control.into(), ending).subject(&id)).await;
+        let status = status.ok_or_else(Refusal::no_campaign)?;
         Ok::<_, Refusal>(Json(Controlled { id, status }))
     })
 }

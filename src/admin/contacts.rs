@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::request::{Ids, Nothing, Query, limit};
-use super::{Refusal, Shared};
+use super::{Refusal, Shared, note};
 use crate::http::Problem;
 use crate::model::Job;
+use crate::model::access::Caller;
+use crate::model::audit::{Action, Deed, Ending};
 use crate::model::contact::Contact;
 use crate::model::job::InvalidJob;
 use crate::store::contacts::{ContactRecord, TimelineEntry, Upsert};
@@ -100,10 +102,13 @@ pub(super) async fn show(
 
 pub(super) async fn erase(
     State(store): State<Shared>,
+    caller: Caller,
     Ids([external_id]): Ids<1>,
     _: Query<Nothing>,
 ) -> Result<StatusCode, Refusal> {
     let erased = store.erase_contact(&external_id).await?;
+    let ending = if erased { Ending::Done } else { Ending::NotFound };
+    note(&store, Deed::new(caller.actor, Action::ContactErased, ending).contact(external_id)).await;
     if erased { Ok(StatusCode::NO_CONTENT) } else { Err(Refusal::no_contact()) }
 }
 

@@ -4,6 +4,7 @@
 //! that says what to do and quotes nothing but the request; no line of the log carries an address or an attribute. Who
 //! may ask is decided before these routes, by the listener.
 
+mod audit;
 mod campaigns;
 mod contacts;
 mod deliveries;
@@ -23,8 +24,10 @@ use axum::routing::{MethodRouter, get};
 
 use refusal::Refusal;
 
+use crate::access;
 use crate::http::problem;
 use crate::model::Control;
+use crate::model::audit::Deed;
 use crate::store::Store;
 
 /// What handlers share.
@@ -33,7 +36,7 @@ type Shared = Arc<dyn Store>;
 /// Bytes of a request's body: one contact at most.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// The routes under `/v1/campaigns` and `/v1/contacts`, and `/openapi.json`. Answers what it does not know with a
+/// The routes under `/v1/campaigns` and `/v1/contacts`, `/v1/audit` and `/openapi.json`. Answers what it does not know with a
 /// problem; may be merged with routers that set no fallback of their own.
 pub fn router(store: Arc<dyn Store>) -> Router {
     let document = Bytes::from(openapi::document().to_string());
@@ -49,8 +52,9 @@ pub fn router(store: Arc<dyn Store>) -> Router {
 }
 
 /// Every path that needs the store; the API's document is held against it.
-fn routes() -> [(&'static str, MethodRouter<Shared>); 11] {
+fn routes() -> [(&'static str, MethodRouter<Shared>); 12] {
     [
+        ("/v1/audit", get(audit::list)),
         ("/v1/campaigns", get(campaigns::list)),
         ("/v1/campaigns/{id}", get(campaigns::one)),
         ("/v1/campaigns/{id}/pause", campaigns::control(Control::Pause)),
@@ -63,6 +67,11 @@ fn routes() -> [(&'static str, MethodRouter<Shared>); 11] {
         ("/v1/contacts/{external_id}", get(contacts::show).put(contacts::put).delete(contacts::erase)),
         ("/v1/contacts/{external_id}/timeline", get(contacts::timeline)),
     ]
+}
+
+/// Writes the audit log. A deed that it does not take is told in the process's log and stays done.
+async fn note(store: &Shared, deed: Deed) {
+    access::record(&**store, vec![deed]).await.ok();
 }
 
 fn openapi_json(document: Bytes) -> Response {

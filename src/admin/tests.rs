@@ -3,17 +3,20 @@
 
 use std::collections::BTreeSet;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::model::access::Caller;
 use crate::store::postgres::PgStore;
 
 /// Port 1 refuses every connection.
 fn without_store() -> Router {
-    router(Arc::new(PgStore::new("postgres://nobody@127.0.0.1:1/nothing", 1).unwrap()))
+    let store = Arc::new(PgStore::new("postgres://nobody@127.0.0.1:1/nothing", 1).unwrap());
+    router(store).layer(Extension(Caller::loopback()))
 }
 
 async fn ask(method: &str, path: &str, body: impl Into<Body>) -> Response {

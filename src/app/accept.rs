@@ -8,13 +8,17 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tracing::{error, warn};
 
+use super::rules::forms;
+use crate::access;
 use crate::config::{ChannelConfig, Config, ProviderConfig};
 use crate::dispatch::LaneHandle;
 use crate::intake::{Accept, StoreAway, Verdict};
+use crate::model::access::Actor;
+use crate::model::audit::{Action, Deed, Ending};
 use crate::model::contact::Problem;
 use crate::model::job::{InvalidJob, Job, ReadJob};
 use crate::model::{Channel, Purpose};
-use crate::render::Registry;
+use crate::render::{Registry, Template};
 use crate::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
 use crate::store::{Error, Store};
 use crate::telemetry::Metrics;
@@ -54,36 +58,38 @@ impl Acceptor {
 
     /// A submission, or why the configuration or the templates forbid the job.
     fn submission(&self, read: ReadJob) -> Result<Submission, InvalidJob> {
-        let (template, purpose_forbidden, apps) = match &read.job {
-            Job::Campaign(job) => {
-                self.check_provider(job.channel, job.provider.as_deref())?;
-                let template = self.pin(&job.template, job.channel)?;
-                let apps = self.apps(job.channel, job.provider.as_deref());
-                (Some(template), self.forbids(job.channel, job.purpose), apps)
+        let (template, channel, purpose, provider) = match &read.job {
+            Job::Campaign(job) => (&job.template, job.channel, job.purpose, job.provider.as_deref()),
+            Job::Message(job) => (&job.template, job.channel, job.purpose, job.provider.as_deref()),
+            Job::Contacts(_) | Job::Control(_) => {
+                let (job, content_hash) = (read.job, read.content_hash);
+                let (template, purpose_forbidden, apps) = (None, false, None);
+                return Ok(Submission { job, content_hash, template, purpose_forbidden, apps });
             }
-            Job::Message(job) => {
-                self.check_provider(job.channel, job.provider.as_deref())?;
-                let template = self.pin(&job.template, job.channel)?;
-                let apps = self.apps(job.channel, job.provider.as_deref());
-                (Some(template), self.forbids(job.channel, job.purpose), apps)
-            }
-            Job::Contacts(_) | Job::Control(_) => (None, false, None),
         };
+        self.check_provider(channel, provider)?;
+        let template = self.template(template, channel)?;
+        self.check_rules(&template, channel, purpose, provider)?;
+        let template = Some(pinned(&template)?);
+        let apps = self.apps(channel, provider);
+        let purpose_forbidden = self.forbids(channel, purpose);
         Ok(Submission { job: read.job, content_hash: read.content_hash, template, purpose_forbidden, apps })
+    }
+
+    /// The accounts that may carry a job: the one that it names, else the channel's.
+    fn carriers<'a>(
+        &'a self,
+        channel: Channel,
+        provider: Option<&'a str>,
+    ) -> impl Iterator<Item = Option<&'a ProviderConfig>> {
+        let listed = self.channels.get(&channel).filter(|_| provider.is_none());
+        let listed = listed.into_iter().flat_map(|channel| channel.providers.iter().map(String::as_str));
+        provider.into_iter().chain(listed).map(|name| self.providers.get(name))
     }
 
     /// The apps whose addresses the job's providers reach; `None` where one of them reaches every address.
     fn apps(&self, channel: Channel, provider: Option<&str>) -> Option<Vec<String>> {
-        let listed =
-            || self.channels.get(&channel).map(|channel| channel.providers.as_slice()).unwrap_or_default();
-        let named: Vec<&str> = match provider {
-            Some(name) => vec![name],
-            None => listed().iter().map(String::as_str).collect(),
-        };
-        named
-            .into_iter()
-            .map(|name| self.providers.get(name).and_then(|provider| provider.app.clone()))
-            .collect()
+        self.carriers(channel, provider).map(|provider| provider?.app.clone()).collect()
     }
 
     fn check_provider(&self, channel: Channel, provider: Option<&str>) -> Result<(), InvalidJob> {
@@ -112,7 +118,25 @@ impl Acceptor {
             && self.channels.get(&channel).is_none_or(|config| !config.allow_marketing)
     }
 
-    fn pin(&self, name: &str, channel: Channel) -> Result<PinnedTemplate, InvalidJob> {
+    /// A template whose every text message breaks the channel's rules is no template for the job.
+    fn check_rules(
+        &self,
+        template: &Template,
+        channel: Channel,
+        purpose: Purpose,
+        provider: Option<&str>,
+    ) -> Result<(), InvalidJob> {
+        let Some(config) = self.channels.get(&channel).filter(|_| channel == Channel::Sms) else {
+            return Ok(());
+        };
+        let used = forms(self.carriers(channel, provider).flatten().map(|provider| &provider.kind));
+        match template.breaches(&config.rules.text, purpose, used).into_iter().next() {
+            Some((_, problem)) => Err(InvalidJob::at("$.template", problem.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    fn template(&self, name: &str, channel: Channel) -> Result<Arc<Template>, InvalidJob> {
         let registry = self.templates.load();
         let Some(template) = registry.get(name) else {
             let message = format!("there is no template `{name}` in {}", self.templates_dir.display());
@@ -122,14 +146,7 @@ impl Acceptor {
             let message = format!("the template `{name}` has no [{channel}] section");
             return Err(InvalidJob::at("$.template", message));
         }
-        let source = serde_json::to_value(template.source())
-            .map_err(|error| InvalidJob::at("$.template", format!("`{name}` cannot be kept: {error}")))?;
-        Ok(PinnedTemplate {
-            hash: template.source().hash(),
-            name: name.to_owned(),
-            source,
-            links: template.links().to_vec(),
-        })
+        Ok(template)
     }
 
     /// Makes a group durable. One job that the store refuses does not hold the others up: then each goes by itself.
@@ -168,7 +185,7 @@ impl Acceptor {
 
 #[async_trait]
 impl Accept for Acceptor {
-    async fn accept(&self, jobs: Vec<ReadJob>) -> Result<Vec<Verdict>, StoreAway> {
+    async fn accept(&self, jobs: Vec<ReadJob>, who: &Actor) -> Result<Vec<Verdict>, StoreAway> {
         let mut verdicts = Vec::with_capacity(jobs.len());
         let mut submissions = Vec::new();
         for job in jobs {
@@ -184,9 +201,43 @@ impl Accept for Acceptor {
         let acceptances = self.keep(&submissions).await?;
         timer.observe_duration();
         self.wake(&submissions);
+        // What the log does not take has been told in the process's own; the jobs are durable all the same.
+        access::record(&*self.store, deeds(&submissions, &acceptances, who)).await.ok();
         let mut acceptances = acceptances.into_iter().map(verdict);
         Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| acceptances.next())).collect())
     }
+}
+
+fn pinned(template: &Template) -> Result<PinnedTemplate, InvalidJob> {
+    let name = template.name();
+    let source = serde_json::to_value(template.source())
+        .map_err(|error| InvalidJob::at("$.template", format!("`{name}` cannot be kept: {error}")))?;
+    let (hash, links) = (template.source().hash(), template.links().to_vec());
+    Ok(PinnedTemplate { hash, name: name.to_owned(), source, links })
+}
+
+/// The jobs that steer what is sent. Messages and contacts come by the thousand and are not audited one by one.
+fn deeds(submissions: &[Submission], acceptances: &[Acceptance], who: &Actor) -> Vec<Deed> {
+    let steers = |submission: &Submission| matches!(submission.job, Job::Campaign(_) | Job::Control(_));
+    let new = |acceptance: &Acceptance| matches!(acceptance, Acceptance::New { .. });
+    let both = submissions.iter().zip(acceptances);
+    both.filter(|(submission, acceptance)| steers(submission) && new(acceptance))
+        .map(|(submission, _)| {
+            let job = &submission.job;
+            let deed = Deed::new(who.clone(), Action::JobAccepted, Ending::Done).subject(format!(
+                "{} {}",
+                job.kind(),
+                job.id()
+            ));
+            let deed = match job {
+                Job::Control(control) => {
+                    deed.detail(format!("{} {}", control.action.as_str(), control.campaign))
+                }
+                _ => deed,
+            };
+            Deed { content: Some(submission.content_hash), ..deed }
+        })
+        .collect()
 }
 
 fn away(error: &Error) -> StoreAway {

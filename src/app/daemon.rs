@@ -8,19 +8,23 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use axum::middleware::from_fn;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::accept::Acceptor;
 use super::bounces;
+use super::door::guarded;
 use super::hooks::{behind_routes, hooks, write_calls};
 use super::lanes::{account_limit, channel_limit, lanes, mailbox};
 use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
+use super::rules::templates;
 use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
+use crate::access;
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
 use crate::clock::Clock;
@@ -28,11 +32,14 @@ use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::{Limits, serve};
 use crate::intake::{self, Accept, Intake};
-use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
+use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor, Unfinished};
+use crate::model::Receipt;
+use crate::model::access::Actor;
+use crate::model::audit::{Action, Deed, Ending};
 use crate::pages;
 use crate::plan::{Housekeeper, Planner};
-use crate::provider::Receipts;
 use crate::provider::sandbox::Mailbox;
+use crate::provider::{Receipts, Unheard};
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
 use crate::store::{CONNECTION_WAIT, Error, Store};
@@ -46,6 +53,8 @@ const EVENT_QUEUE: usize = 100_000;
 const RECEIPT_QUEUE: usize = 4_096;
 /// Urgent messages held at once: twice a group.
 const MESSAGES_PREFETCH: u16 = 200;
+/// What each part has to itself once the deadline has passed.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// How often the dead letters are counted.
 const DEAD_LETTERS: Duration = Duration::from_secs(30);
 /// How often readiness asks the store.
@@ -144,10 +153,11 @@ async fn prepare(store: &dyn Store) -> Result<()> {
 }
 
 fn load_templates(config: &Config) -> Result<Registry> {
-    Registry::load(&config.templates.dir).map_err(|problems| {
+    let loaded = templates(&config.templates.dir, Some(config)).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
-    })
+    })?;
+    Ok(loaded.registry)
 }
 
 impl Daemon {
@@ -164,7 +174,10 @@ impl Daemon {
         self.config.http.public_is(listening.public);
         let (ledger, ticker) = ledger(self.store.clone(), self.me, self.metrics.clone());
         self.supervisor.spawn("recorder", &self.parts.recorder, ticker.run());
-        let lanes = self.start_lanes(ledger)?;
+        let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
+        let unheard = receipts.unheard().clone();
+        self.start_receipts(waiting);
+        let lanes = self.start_lanes(ledger, receipts)?;
         self.start_planning();
         let acceptor: Arc<dyn Accept> = Arc::new(Acceptor::new(
             &self.config,
@@ -175,9 +188,9 @@ impl Daemon {
             self.metrics.clone(),
         ));
         self.start_amqp(&acceptor)?;
-        self.start_public(public)?;
+        self.start_public(public, &unheard)?;
         self.start_bounces(lmtp);
-        self.start_admin(admin, acceptor)?;
+        self.start_admin(admin, acceptor).await?;
         self.watch_store();
         info!(version = env!("CARGO_PKG_VERSION"), "campaignd runs");
         started(listening);
@@ -200,10 +213,14 @@ impl Daemon {
         }
     }
 
-    fn start_lanes(&self, ledger: Ledger) -> Result<Vec<LaneHandle>> {
-        let (heart, beat) =
+    fn start_lanes(&self, ledger: Ledger, receipts: Receipts) -> Result<Vec<LaneHandle>> {
+        let (heart, beat, rescue) =
             Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.heart.clone());
         self.supervisor.spawn("heartbeat", &self.parts.heart, beat);
+        self.supervisor.spawn("rescuer", &self.parts.heart, rescue);
+        let leases = ledger.holdings().clone();
+        let leases = leases.reconcile(self.store.clone(), self.me, self.parts.lanes.clone());
+        self.supervisor.spawn("leases", &self.parts.lanes, leases);
         let lane = Lane {
             store: self.store.clone(),
             me: self.me,
@@ -215,8 +232,13 @@ impl Daemon {
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             shutdown: self.parts.lanes.clone(),
+            publish: self.config.amqp.is_some(),
         };
-        let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
+        let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
+        Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
+    }
+
+    fn start_receipts(&self, waiting: mpsc::Receiver<Receipt>) {
         let writer = write_receipts(waiting, self.receipt_book(), self.parts.tracking.clone());
         self.supervisor.spawn("receipt writer", &self.parts.tracking, async {
             writer.await;
@@ -227,8 +249,6 @@ impl Daemon {
             parked.await;
             Ok::<(), Error>(())
         });
-        let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
-        Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
     }
 
     fn start_planning(&self) {
@@ -240,6 +260,12 @@ impl Daemon {
             metrics: self.metrics.clone(),
             shutdown: part.clone(),
             publish: self.config.amqp.is_some(),
+            auto_pause: self
+                .config
+                .channels
+                .iter()
+                .filter_map(|(name, one)| Some((*name, one.auto_pause?)))
+                .collect(),
         };
         self.supervisor.spawn("housekeeper", part, housekeeper.run());
     }
@@ -269,7 +295,7 @@ impl Daemon {
         let publisher = EventPublisher {
             broker,
             topology: Topology::default(),
-            outbox: Arc::new(StoreOutbox(self.store.clone())),
+            outbox: Arc::new(StoreOutbox { store: self.store.clone(), me: self.me }),
             observe: Arc::new(PublisherObserver { metrics: self.metrics.clone() }),
         };
         let stop = token_of(&self.parts.publishing);
@@ -280,8 +306,8 @@ impl Daemon {
         Ok(())
     }
 
-    fn start_public(&self, listener: tokio::net::TcpListener) -> Result<()> {
-        let (hooks, calls) = behind_routes(hooks(&self.config)?);
+    fn start_public(&self, listener: tokio::net::TcpListener, unheard: &Arc<Unheard>) -> Result<()> {
+        let (hooks, calls) = behind_routes(hooks(&self.config)?, unheard);
         let book = self.receipt_book();
         // Without hooks it would end at once.
         if !hooks.is_empty() {
@@ -331,7 +357,7 @@ impl Daemon {
         bounces::start(settings, lmtp, &self.keyring, self.receipt_book(), &self.supervisor, part);
     }
 
-    fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
+    async fn start_admin(&self, listener: tokio::net::TcpListener, acceptor: Arc<dyn Accept>) -> Result<()> {
         let mut api = admin::router(self.store.clone())
             .merge(intake::http::router(acceptor, self.observers()))
             .merge(pages::router(self.store.clone(), self.mailbox.is_some()));
@@ -340,6 +366,10 @@ impl Daemon {
         }
         let api = on_main_runtime(api.layer(from_fn(refuse_strange_sites)));
         let router = telemetry::router(self.metrics.clone(), self.health.clone()).merge(api);
+        let (address, tasks) = (listener.local_addr()?.ip(), (&self.supervisor, &self.parts.admin));
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let router =
+            guarded(router, address, &self.config.http, store, (self.clock.clone(), metrics), tasks).await;
         serve_on_own_thread(listener, router, &self.parts.admin)
     }
 
@@ -394,24 +424,36 @@ impl Daemon {
         Arc::new(Observers { metrics: self.metrics.clone() })
     }
 
-    /// SIGHUP: rates and templates are read again; what is wrong stays as it was.
+    /// SIGHUP: rates, sending hours and templates are read again; what is wrong stays as it was.
     async fn reload(&mut self, lanes: &[LaneHandle]) {
-        let config = match Config::load(&self.path, &config::environment()) {
-            Ok(config) => config,
-            Err(problems) => return error!("the reload changed nothing:\n{problems}"),
+        let ending = match self.reread(lanes).await {
+            Ok(()) => {
+                self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
+                info!("rates, sending hours and templates were read again");
+                Ending::Done
+            }
+            Err(problems) => {
+                error!("the reload changed nothing:\n{problems}");
+                Ending::Refused
+            }
         };
-        match load_templates(&config) {
-            Ok(templates) => self.templates.store(Arc::new(templates)),
-            Err(problems) => return error!("the reload changed nothing:\n{problems}"),
-        }
+        let deed = Deed::new(Actor::signal(), Action::ConfigReloaded, ending);
+        access::record(&*self.store, vec![deed]).await.ok();
+    }
+
+    /// # Errors
+    /// Everything that is wrong; nothing was changed then.
+    async fn reread(&mut self, lanes: &[LaneHandle]) -> Result<()> {
+        let config = Config::load(&self.path, &config::environment())?;
+        self.templates.store(Arc::new(load_templates(&config)?));
         for lane in lanes {
             let Some(settings) = config.channels.get(&lane.channel) else { continue };
             let accounts =
                 config.providers.values().map(|provider| (provider.name.clone(), account_limit(provider)));
             lane.change_limits(channel_limit(settings), accounts.collect()).await;
+            lane.change_hours(settings.rules.hours.clone());
         }
-        self.metrics.config_reload.set(self.clock.now().as_millisecond() as f64 / 1e3);
-        info!("rates and templates were read again");
+        Ok(())
     }
 
     /// Stops taking work, lets what is under way end, hands back the rest; a second signal ends it at once.
@@ -425,15 +467,22 @@ impl Daemon {
         self.parts.recorder.ask();
         for part in self.parts.in_order() {
             part.ask();
+            // What was not done by the deadline does not keep the later parts from what they do in no time.
+            let deadline = deadline.max(Instant::now() + LAST_WORD);
             if let Err(left) = part.drain(deadline, interrupt.as_mut()).await {
                 warn!("{left}");
+                let interrupted = matches!(left, Unfinished::Interrupted { .. });
                 unfinished.get_or_insert(left);
+                if interrupted {
+                    break;
+                }
             }
         }
         if let Some(left) = unfinished {
             return Err(anyhow!(left));
         }
-        self.store.leave(self.me).await.context("leaving the store")?;
+        // Nothing is in flight any more: what is left of our leases goes to whoever is there, at once.
+        self.store.rescue(self.me).await.context("leaving the store")?;
         info!("drained");
         Ok(())
     }

@@ -14,7 +14,9 @@ use super::tracking::Flushed;
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
 use crate::config::{Config, ProviderConfig, ProviderKind};
 use crate::model::Receipt;
-use crate::provider::{Hook, HookRefusal, HookRequest, aliyun, mailhook, tencent, twilio, webhook, wechat};
+use crate::provider::{
+    Hook, HookRefusal, HookRequest, Unheard, aliyun, mailhook, tencent, twilio, webhook, wechat,
+};
 use crate::track::{self, HookCall, HookError, HookReply};
 
 /// The hooks of the accounts that providers call, by the accounts' names.
@@ -54,12 +56,14 @@ pub(super) type CallFlusher = Flusher<Vec<Receipt>, (), Flushed>;
 /// The hooks as the public routes take them, and the writer behind them all.
 pub(super) fn behind_routes(
     hooks: HashMap<String, Arc<dyn Hook>>,
+    unheard: &Arc<Unheard>,
 ) -> (HashMap<String, Arc<dyn track::Hook>>, CallFlusher) {
-    const SIZE: NonZeroUsize = NonZeroUsize::new(64).expect("is not 0");
-    const QUEUE: NonZeroUsize = NonZeroUsize::new(64).expect("is not 0");
+    const SIZE: NonZeroUsize = NonZeroUsize::new(256).expect("is not 0");
+    const QUEUE: NonZeroUsize = NonZeroUsize::new(256).expect("is not 0");
     let (calls, flusher) = batcher(Limits { size: SIZE, age: Duration::ZERO, queue: QUEUE });
     let adapted = hooks.into_iter().map(|(name, hook)| {
-        let hook: Arc<dyn track::Hook> = Arc::new(AccountHook { hook, calls: calls.clone() });
+        let hook: Arc<dyn track::Hook> =
+            Arc::new(AccountHook { hook, calls: calls.clone(), unheard: unheard.clone() });
         (name, hook)
     });
     (adapted.collect(), flusher)
@@ -89,6 +93,7 @@ pub(super) async fn write_calls(flusher: CallFlusher, book: ReceiptBook) {
 struct AccountHook {
     hook: Arc<dyn Hook>,
     calls: Calls,
+    unheard: Arc<Unheard>,
 }
 
 #[async_trait]
@@ -101,7 +106,8 @@ impl track::Hook for AccountHook {
         self.hook.prepare(&request).await.map_err(refused)?;
         let answer = self.hook.receive(&request).map_err(refused)?;
         if !answer.receipts.is_empty() {
-            self.calls.submit(answer.receipts).await.map_err(|_| HookError::Unavailable)?;
+            self.calls.submit(answer.receipts.clone()).await.map_err(|_| HookError::Unavailable)?;
+            self.unheard.heard(&answer.receipts);
         }
         Ok(HookReply { content_type: answer.content_type, body: answer.body })
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use super::rules::forms;
 use crate::backoff::Schedule;
 use crate::config::{
-    ChannelConfig, Config, DkimKey, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls,
+    ChannelConfig, Config, DkimKey, OnUnknown, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls,
 };
-use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, ReturnPath};
-use crate::model::Channel;
+use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, OnDoubt, ReturnPath};
+use crate::model::sms_rules::TextRules;
+use crate::model::{Channel, SmsRules};
 use crate::provider::aliyun::Aliyun;
 use crate::provider::apns::Apns;
 use crate::provider::fcm::Fcm;
@@ -53,19 +55,38 @@ fn lane(
     receipts: &Receipts,
     mailbox: Option<&Arc<sandbox::Mailbox>>,
 ) -> Result<LaneConfig> {
-    let accounts = config.providers.values().filter(|provider| provider.carries(channel)).map(|provider| {
+    let carriers = || config.providers.values().filter(|provider| provider.carries(channel));
+    let accounts = carriers().map(|provider| {
         let listed = settings.providers.contains(&provider.name);
-        account(provider, &config.http.public_url, receipts, mailbox)
-            .map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
+        account(provider, &config.http.public_url, receipts, mailbox).map(|account| Account {
+            weight: account.weight.filter(|_| listed),
+            on_doubt: on_doubt(settings, provider, &account),
+            ..account
+        })
     });
+    let rules = match forms(carriers().map(|provider| &provider.kind)).text {
+        true => settings.rules.clone(),
+        // Nobody takes the texts that there may be.
+        false => SmsRules { text: TextRules::default(), ..settings.rules.clone() },
+    };
     Ok(LaneConfig {
         channel,
+        rules,
         accounts: accounts.collect::<Result<_>>()?,
         limit: channel_limit(settings),
         concurrency: settings.concurrency.get(),
         unknown_window: settings.unknown_window.get(),
         retry: Schedule::new(settings.retry.clone()),
     })
+}
+
+/// As the channel says, except that a webhook's own `idempotent` asks for what is in doubt, too.
+fn on_doubt(channel: &ChannelConfig, provider: &ProviderConfig, account: &Account) -> OnDoubt {
+    let asked = matches!(&provider.kind, ProviderKind::Webhook(webhook) if webhook.idempotent);
+    match channel.on_unknown {
+        OnUnknown::Hold if !asked => OnDoubt::Hold,
+        _ => OnDoubt::Resend(account.provider.repeats()),
+    }
 }
 
 pub(super) fn channel_limit(settings: &ChannelConfig) -> Limit {
@@ -128,8 +149,8 @@ pub fn account(
             (Arc::new(provider), Format::Content)
         }
         ProviderKind::Aliyun(aliyun) => {
-            let provider = Aliyun::new(aliyun).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
+            let provider = Aliyun::new(&settings.name, aliyun, receipts.clone());
+            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
         }
         ProviderKind::Tencent(tencent) => {
             let provider = Tencent::new(&settings.name, tencent, receipts.clone());
@@ -147,6 +168,7 @@ pub fn account(
         app: settings.app.as_deref().map(Into::into),
         weight: Some(settings.weight),
         limit: account_limit(settings),
+        on_doubt: OnDoubt::Hold,
     })
 }
 

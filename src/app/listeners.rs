@@ -73,9 +73,13 @@ pub(super) async fn refuse_strange_sites(request: Request, next: Next) -> Respon
 
 fn is_from_strange_site(headers: &HeaderMap) -> bool {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let own = header("host").map(|host| format!("http://{host}"));
+    let own = |origin: &str| {
+        // Behind a proxy with TLS the browser says https, and we do not know.
+        let host = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
+        host.is_some() && host == header("host")
+    };
     header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"))
-        || header("origin").is_some_and(|origin| own.as_deref() != Some(origin))
+        || header("origin").is_some_and(|origin| !own(origin))
 }
 
 /// Serves on a thread of its own until `part` is asked to stop.
@@ -120,6 +124,7 @@ mod tests {
             ("origin", "http://127.0.0.1:8081"),
             ("sec-fetch-site", "same-origin")
         ]));
+        assert!(!strange(&[("host", "campaigns.internal"), ("origin", "https://campaigns.internal")]));
         assert!(strange(&[("host", "127.0.0.1:8081"), ("sec-fetch-site", "cross-site")]));
         assert!(strange(&[("host", "127.0.0.1:8081"), ("origin", "https://shop.example")]));
         assert!(strange(&[("origin", "null")]));

@@ -3,12 +3,14 @@
 mod accept;
 mod bounces;
 mod daemon;
+mod door;
 mod hooks;
 mod lanes;
 mod listeners;
 mod observers;
 mod outbox;
 mod receipts;
+mod rules;
 mod tracking;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::store::sqlite::SqliteStore;
 pub use daemon::run;
 pub use lanes::account;
 pub use listeners::Listening;
+pub use rules::templates;
 
 /// The configured store; connects when it is first asked for something.
 ///

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
+use super::operator::{deed, ending};
 use super::output::{Output, maybe_time, table, time};
 use super::session::Session;
 use crate::model::Control;
@@ -83,7 +84,9 @@ pub(super) async fn execute(config: &Path, arguments: Arguments, out: Output) ->
 }
 
 async fn control(session: &Session, id: &str, control: Control, out: Output) -> Result<(), Failure> {
-    let status = session.store.control(id, control).await?.ok_or_else(|| unknown(id))?;
+    let status = session.store.control(id, control).await?;
+    session.note(deed(control.into(), ending(status.is_some())).subject(id)).await;
+    let status = status.ok_or_else(|| unknown(id))?;
     out.show(&json!({"id": id, "status": status}), || format!("{id}: {status}"))?;
     Ok(())
 }
@@ -117,6 +120,7 @@ fn show(campaign: &CampaignRecord) -> String {
         ("id", campaign.id.clone()),
         ("name", or_dash(&campaign.name)),
         ("status", campaign.status.to_string()),
+        ("paused for", campaign.pause_cause.map_or_else(|| "-".to_owned(), |cause| cause.to_string())),
         ("channel", campaign.channel.to_string()),
         ("purpose", campaign.purpose.to_string()),
         ("lane", campaign.lane.to_string()),

@@ -12,7 +12,6 @@ use crate::amqp::Broker;
 use crate::app;
 use crate::config::{self, Config};
 use crate::provider::Receipts;
-use crate::render::Registry;
 
 /// What a configuration and its templates are made of, or all that is wrong with them, a line each.
 pub(super) struct Checked {
@@ -68,8 +67,12 @@ pub(super) fn examine(path: &Path) -> Checked {
             }
         }
     };
-    match Registry::load(&dir) {
-        Ok(registry) => checked.templates = registry.names().count(),
+    match app::templates(&dir, checked.config.as_ref()) {
+        Ok(templates) => {
+            checked.templates = templates.registry.names().count();
+            let refused = |problem| format!("{problem}; jobs of marketing with this template are refused");
+            checked.warnings.extend(templates.no_marketing.iter().map(refused));
+        }
         Err(problems) => checked.problems.extend(problems.iter().map(ToString::to_string)),
     }
     checked

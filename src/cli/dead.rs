@@ -6,10 +6,12 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure, tell};
+use super::operator::{deed, ending};
 use super::output::{Output, counted, table};
-use super::session::{broker, configuration};
+use super::session::{Session, broker, configuration};
 use crate::amqp::Topology;
 use crate::amqp::dead::{self, Handled, Listing, Pick};
+use crate::model::audit::Action;
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -56,8 +58,8 @@ impl Letters {
     }
 }
 
-pub(super) async fn execute(config: &Path, command: Command, out: Output) -> Result<Exit, Failure> {
-    let broker = broker(&configuration(config)?)?;
+pub(super) async fn execute(path: &Path, command: Command, out: Output) -> Result<Exit, Failure> {
+    let broker = broker(&configuration(path)?)?;
     let topology = Topology::default();
     match command {
         Command::List { limit } => {
@@ -67,13 +69,24 @@ pub(super) async fn execute(config: &Path, command: Command, out: Output) -> Res
         }
         Command::Retry(letters) => {
             let handled = dead::retry(&broker, &topology, &letters.pick()).await?;
+            note(path, Action::DeadRetried, &handled).await?;
             settle(&handled, &letters, "sent back", out)
         }
         Command::Drop(letters) => {
             let handled = dead::discard(&broker, &topology, &letters.pick()).await?;
+            note(path, Action::DeadDropped, &handled).await?;
             settle(&handled, &letters, "dropped", out)
         }
     }
+}
+
+/// The queue needs no store; the audit log does.
+async fn note(path: &Path, action: Action, handled: &Handled) -> Result<(), Failure> {
+    let ids: Vec<&str> = handled.done.iter().map(|letter| letter.id.as_str()).collect();
+    let deed = deed(action, ending(!ids.is_empty())).subject(ids.join(" "));
+    let count = counted(ids.len() as u64, "letter");
+    Session::unchecked(path)?.note(deed.detail(count)).await;
+    Ok(())
 }
 
 fn settle(handled: &Handled, letters: &Letters, done: &str, out: Output) -> Result<Exit, Failure> {

@@ -2,7 +2,6 @@
 //! be read is refused here, before it travels.
 
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -10,7 +9,7 @@ use clap::Args;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::daemon::post_job;
+use super::daemon::{post_job, reachable, token};
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::session::{broker, configuration};
@@ -40,7 +39,7 @@ pub(super) async fn enqueue(path: &Path, arguments: &Arguments, out: Output) -> 
     if config.amqp.is_some() {
         publish(&config, &job, &body, out).await
     } else {
-        post(config.http.admin, body, out).await
+        post(&config, body, out).await
     }
 }
 
@@ -75,8 +74,9 @@ async fn publish(config: &Config, job: &Job, body: &[u8], out: Output) -> Result
     Ok(Exit::Done)
 }
 
-async fn post(admin: SocketAddr, body: Vec<u8>, out: Output) -> Result<Exit, Failure> {
-    let (status, answer) = post_job(admin, body).await.with_context(|| {
+async fn post(config: &Config, body: Vec<u8>, out: Output) -> Result<Exit, Failure> {
+    let admin = reachable(config.http.admin);
+    let (status, answer) = post_job(admin, token(config).as_ref(), body).await.with_context(|| {
         format!("no daemon answers at {admin}; start `campaignd run`, or set `url` in [amqp]")
     })?;
     let word = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();

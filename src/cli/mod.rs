@@ -3,6 +3,7 @@
 //! Results go to standard output, progress, warnings and errors to standard error. The exit code is one of
 //! [`Exit`]; nothing else is promised about the wording.
 
+mod audit;
 mod campaigns;
 mod catalogue;
 mod check;
@@ -17,6 +18,7 @@ mod explain;
 mod job_data;
 mod man;
 mod migrate;
+mod operator;
 mod output;
 mod preview;
 mod records;
@@ -27,6 +29,7 @@ mod run;
 mod send_test;
 mod session;
 mod suppress;
+mod tokens;
 
 use std::io;
 use std::path::PathBuf;
@@ -102,6 +105,11 @@ enum Command {
     /// Look at, retry or drop jobs that could not be accepted
     #[command(subcommand)]
     Dead(dead::Command),
+    /// API tokens for the admin listener
+    #[command(subcommand)]
+    Tokens(tokens::Command),
+    /// Who did what
+    Audit(audit::Arguments),
     /// Print the JSON Schema of all jobs
     #[command(after_help = "Example:\n  campaignd schema > job.schema.json")]
     Schema,
@@ -157,6 +165,8 @@ async fn execute(cli: Cli, out: Output) -> Result<Exit, Failure> {
         Command::Resolve(arguments) => resolve::resolve(config, &arguments, out).await,
         Command::Suppress(command) => suppress::execute(config, command, out).await,
         Command::Dead(command) => Box::pin(dead::execute(config, command, out)).await,
+        Command::Tokens(command) => tokens::execute(config, command, out).await,
+        Command::Audit(arguments) => audit::audit(config, arguments, out).await,
         Command::Schema => catalogue::schema(out),
         Command::Metrics => catalogue::metrics(out),
         Command::Completions(arguments) => completions::completions(&arguments, Cli::command(), out),

@@ -7,8 +7,10 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
+use super::operator::deed;
 use super::output::Output;
 use super::session::Session;
+use crate::model::audit::{Action, Ending};
 use crate::store::campaigns::Resolution;
 
 #[derive(Debug, Args)]
@@ -45,6 +47,14 @@ pub(super) async fn resolve(config: &Path, arguments: &Arguments, out: Output) -
         resolution = session.store.resolve(campaign, &owner, sent).await?;
         external_id = owner;
     }
+    let ending = match resolution {
+        Resolution::Done => Ending::Done,
+        Resolution::NotFound => Ending::NotFound,
+        Resolution::NotUnknown => Ending::Refused,
+    };
+    let way = if sent { "sent" } else { "not-sent" };
+    let deed = deed(Action::DeliveryResolved, ending).subject(campaign).contact(&external_id).detail(way);
+    session.note(deed).await;
     let state = if sent { "accepted" } else { "rejected" };
     match resolution {
         Resolution::Done => {

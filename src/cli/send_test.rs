@@ -9,12 +9,14 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
+use super::operator::deed;
 use super::output::Output;
 use super::rendering::{Rendered, Subject};
 use super::session::Session;
 use crate::app;
 use crate::config::{Config, ProviderConfig};
 use crate::dispatch::{Account, Labels, compose};
+use crate::model::audit::{Action, Ending};
 use crate::model::{Channel, Content, Outcome, Purpose, address};
 use crate::provider::Receipts;
 
@@ -69,6 +71,9 @@ pub(super) async fn send_test(config: &Path, arguments: &Arguments, out: Output)
     let contact = rendered.contact.external_id.clone();
     let outcome = send(&account, rendered, &to).await?;
     let accepted = matches!(outcome, Outcome::Accepted { .. });
+    let ending = if accepted { Ending::Done } else { Ending::Failed };
+    let detail = format!("{} by {}", template.name(), provider.name);
+    session.note(deed(Action::TestSent, ending).contact(&contact).detail(detail)).await;
     let answer = json!({
         "provider": provider.name, "contact": contact, "outcome": outcome.as_str(),
         "reason": outcome.reason(), "detail": outcome.detail(),

@@ -57,6 +57,18 @@ impl Session {
         &self.place
     }
 
+    /// The external id that this is, or of whoever owns this address; also of a contact that lists alone have named.
+    ///
+    /// # Errors
+    /// When there is none, or the store is away.
+    pub(super) async fn external_id(&self, id_or_address: &str) -> Result<String, Failure> {
+        if self.store.timeline(id_or_address, 1).await?.is_some() {
+            return Ok(id_or_address.to_owned());
+        }
+        let owner = self.store.owner_of(id_or_address).await?;
+        owner.ok_or_else(|| no_contact(id_or_address))
+    }
+
     /// The contact with this external id or else this address.
     ///
     /// # Errors
@@ -70,8 +82,12 @@ impl Session {
         {
             return Ok(contact);
         }
-        Err(anyhow!("no contact has the external id or address `{id_or_address}`").into())
+        Err(no_contact(id_or_address))
     }
+}
+
+fn no_contact(id_or_address: &str) -> Failure {
+    anyhow!("no contact has the external id or address `{id_or_address}`").into()
 }
 
 /// The broker of the configuration.

@@ -8,9 +8,11 @@ use serde_json::json;
 
 use super::enqueue::open;
 use super::exit::{Exit, Failure, tell};
+use super::operator::{deed, ending};
 use super::output::{Output, table, time};
 use super::records::Input;
 use super::session::Session;
+use crate::model::audit::{Action, Ending};
 use crate::model::{Channel, address};
 use crate::store::contacts::Suppression;
 
@@ -113,7 +115,9 @@ pub(super) async fn execute(config: &Path, command: Command, out: Output) -> Res
 async fn add(config: &Path, addresses: &Addresses, reason: &str, out: Output) -> Result<Exit, Failure> {
     let entry = |(channel, address)| Suppression { channel, address, reason: reason.to_owned() };
     let entries: Vec<Suppression> = addresses.read()?.into_iter().map(entry).collect();
-    let new = Session::open(config).await?.store.suppress(&entries).await?;
+    let session = Session::open(config).await?;
+    let new = session.store.suppress(&entries).await?;
+    session.note(deed(Action::SuppressionAdded, Ending::Done).detail(format!("{new} new"))).await;
     out.show(&json!({"new": new, "known": entries.len() as u64 - new}), || {
         format!("{} suppressed, {} already were", new, entries.len() as u64 - new)
     })?;
@@ -127,6 +131,8 @@ async fn remove(config: &Path, addresses: &Addresses, out: Output) -> Result<Exi
     for (channel, address) in &addresses {
         removed += usize::from(session.store.unsuppress(*channel, address).await?);
     }
+    let ending = ending(removed > 0);
+    session.note(deed(Action::SuppressionRemoved, ending).detail(format!("{removed} removed"))).await;
     let missing = addresses.len() - removed;
     out.show(&json!({"removed": removed, "not_suppressed": missing}), || {
         format!("{removed} removed, {missing} were not suppressed")
@@ -181,6 +187,7 @@ async fn import(config: &Path, file: &Path, channel: OnChannel, out: Output) -> 
         }
     }
     new += session.store.suppress(&entries).await?;
+    session.note(deed(Action::SuppressionAdded, Ending::Done).detail(format!("{new} new, {reason}"))).await;
     out.show(&json!({"new": new, "known": read - new, "skipped": skipped}), || {
         format!("{new} suppressed, {} already were, {skipped} skipped", read - new)
     })?;

@@ -8,13 +8,18 @@ use ipnet::IpNet;
 
 use super::grammar;
 use super::reader::Table;
+use super::secret::Secret;
 
 #[derive(Debug, Clone)]
 pub struct Http {
     /// What recipients and providers reach.
     pub public: SocketAddr,
-    /// Everything else; always a loopback address, since there are no API tokens yet.
+    /// Everything else; demands API tokens where it is no loopback address.
     pub admin: SocketAddr,
+    /// Names by which the admin listener may be called, beside `localhost` and addresses.
+    pub admin_hosts: Vec<String>,
+    /// What commands show to the daemon.
+    pub token: Option<Secret>,
     /// What links in messages begin with; `http` or `https`, no slash at the end.
     pub public_url: String,
     /// Only a request from here may say by `X-Forwarded-For` whom it is for.
@@ -51,12 +56,6 @@ pub(super) fn http(mut table: Table<'_>) -> Option<Http> {
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let public = table.text("public", grammar::socket_address).unwrap_or(loopback(8080));
     let admin = table.text("admin", grammar::socket_address).unwrap_or(loopback(8081));
-    if !admin.ip().is_loopback() {
-        table.problem(
-            "admin",
-            "only a loopback address: others need API tokens, which come in a later version",
-        );
-    }
     if public == admin && public.port() != 0 {
         table.problem("admin", "is the same as `http.public`; recipients must not reach it");
     }
@@ -67,8 +66,10 @@ pub(super) fn http(mut table: Table<'_>) -> Option<Http> {
     let public_url = table.text("public_url", grammar::public_url);
     let public_url = if given { public_url } else { Some(url_of(public)) };
     let trusted_proxies = table.list("trusted_proxies", grammar::network).unwrap_or_default();
+    let admin_hosts = table.list("admin_hosts", grammar::host).unwrap_or_default();
+    let token = table.secret("token", "token_file", |token| grammar::line(token).map(drop));
     table.finish();
-    Some(Http { public, admin, public_url: public_url?, trusted_proxies })
+    Some(Http { public, admin, admin_hosts, token, public_url: public_url?, trusted_proxies })
 }
 
 pub(super) fn tracking(mut table: Table<'_>) -> Tracking {

@@ -9,6 +9,7 @@ mod http;
 mod problem;
 mod provider;
 mod reader;
+mod rules;
 mod secret;
 mod service;
 mod tree;
@@ -23,8 +24,8 @@ pub use channel::{ChannelConfig, OnUnknown};
 pub use http::{Http, Tracking};
 pub use problem::{Problem, Problems};
 pub use provider::{
-    AliyunSettings, ApnsSettings, CallbackKey, Cid, DkimKey, FcmPriority, FcmSettings, FcmTarget,
-    GetuiSettings, HttpVersion, JpushSettings, MailHookSettings, ProviderConfig, ProviderKind,
+    AliyunSettings, ApnsSettings, CallbackKey, Cid, CodeClass, Codes, DkimKey, FcmPriority, FcmSettings,
+    FcmTarget, GetuiSettings, HttpVersion, JpushSettings, MailHookSettings, ProviderConfig, ProviderKind,
     SandboxSettings, Sender, ServiceAccount, SesHookSettings, SigningKey, SmppSettings, SmtpSettings,
     TencentSettings, Tls, TwilioSettings, WebhookSettings, WechatMessage, WechatSettings,
 };

@@ -30,6 +30,10 @@ impl<'f> Table<'f> {
         self.entries.contains_key(key)
     }
 
+    pub(super) fn holds_table(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|node| matches!(node.value, Value::Table(_)))
+    }
+
     /// Finds a missing key; `hint` says what belongs there. Call it before the key is read.
     pub(super) fn require(&self, key: &str, hint: &str) {
         if !self.has(key) {
@@ -92,14 +96,29 @@ impl<'f> Table<'f> {
 
     /// One of a few words.
     pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
-        self.text(key, |text| match words.iter().find(|(word, _)| *word == text) {
-            Some((_, value)) => Ok(*value),
-            None => {
-                let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                let near = did_you_mean(text, names.iter().copied());
-                Err(format!("`{text}` is none of {}{near}", names.join(", ")))
+        self.text(key, |text| one_of(text, words))
+    }
+
+    /// One of a few words for each name in the table at `key`; the user chooses the names.
+    pub(super) fn named_words<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&str, T)],
+    ) -> Vec<(String, T)> {
+        let Table { entries, findings, path, .. } = self.table(key);
+        let mut named = Vec::with_capacity(entries.len());
+        for (name, Node { origin, value }) in entries {
+            let word = match value {
+                Value::Text(text) | Value::Untyped(text) => one_of(&text, words),
+                Value::Faulty => continue,
+                other => Err(format!("must be text in quotes, not {}", other.name())),
+            };
+            match word {
+                Ok(word) => named.push((name, word)),
+                Err(problem) => findings.add(origin, format!("{path}.{name}"), problem),
             }
-        })
+        }
+        named
     }
 
     /// A list of texts that `parse` understands; one text stands for a list of one, and a variable's is split at its
@@ -258,6 +277,17 @@ impl<'f> Table<'f> {
 
     fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    match words.iter().find(|(word, _)| *word == text) {
+        Some((_, value)) => Ok(*value),
+        None => {
+            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let near = did_you_mean(text, names.iter().copied());
+            Err(format!("`{text}` is none of {}{near}", names.join(", ")))
+        }
     }
 }
 

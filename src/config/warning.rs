@@ -19,6 +19,13 @@ impl Config {
                     .to_owned(),
             );
         }
+        if !self.http.admin.ip().to_canonical().is_loopback() {
+            warnings.push(
+                "http.admin: reached from other machines, and without TLS of its own; put a proxy with TLS before it, or \
+                 API tokens can be read on their way"
+                    .to_owned(),
+            );
+        }
         if self.channels.is_empty() {
             warnings.push("channels: none is configured; nothing can be sent".to_owned());
         }
@@ -31,7 +38,7 @@ impl Config {
             warnings.extend(self.doubles(config).map(|name| {
                 format!(
                     "channels.{channel}.on_unknown: `resend` may send doubles, since provider `{name}` takes no \
-                     idempotency key; this version holds all the same"
+                     idempotency key"
                 )
             }));
         }

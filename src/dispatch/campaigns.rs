@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tracing::error;
 
-use crate::model::{CampaignNo, LinkNo};
+use crate::model::{CampaignNo, LinkNo, Purpose};
 use crate::render::{Template, TemplateSource};
 use crate::store::dispatching::Sending;
 use crate::store::{Error, Store};
@@ -31,11 +31,24 @@ pub struct Campaigns {
     store: Arc<dyn Store>,
     loaded: Kept<(CampaignNo, TemplateHash), Campaign>,
     templates: Kept<TemplateHash, Template>,
+    purposes: Kept<CampaignNo, Purpose>,
 }
 
 impl Campaigns {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Campaigns { store, loaded: Mutex::default(), templates: Mutex::default() }
+        Campaigns { store, loaded: Mutex::default(), templates: Mutex::default(), purposes: Mutex::default() }
+    }
+
+    /// What the campaign is for; `None` where it is gone.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub(super) async fn purpose(&self, number: CampaignNo) -> Result<Option<Purpose>, Error> {
+        if let Some(known) = kept(&self.purposes, &number) {
+            return Ok(Some(*known));
+        }
+        let Some(sending) = self.store.sending(number).await? else { return Ok(None) };
+        Ok(Some(*keep(&self.purposes, number, Arc::new(sending.purpose))))
     }
 
     /// The campaign with the template that was pinned under `hash`; `None` where either is gone or broken.

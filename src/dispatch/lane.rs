@@ -11,17 +11,20 @@ use tracing::warn;
 
 use super::brake::brake;
 use super::campaigns::Campaigns;
+use super::circuit::Circuits;
 use super::desk::{Desk, Note};
 use super::heart::Heart;
-use super::ledger::Ledger;
+use super::hours::Gate;
+use super::ledger::{Ledger, persist};
 use super::listener::listen;
 use super::stream::{Shared, Stream, Window};
-use super::worker::{Crew, Reach, Rest};
+use super::worker::Crew;
 use super::{LaneConfig, Limit};
 use crate::clock::Clock;
 use crate::lifecycle::{Shutdown, Supervisor};
-use crate::model::{CampaignNo, Channel, Lane as Rank, Rate};
-use crate::store::dispatching::Lease;
+use crate::model::sms_rules::Hours;
+use crate::model::{CampaignNo, Channel, Lane as Rank, Purpose, Rate};
+use crate::store::dispatching::{Hold, Lease};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
 use crate::telemetry::{Heartbeat, Metrics};
@@ -48,6 +51,8 @@ pub struct Lane {
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub shutdown: Shutdown,
+    /// Whether a campaign's pause is told to the broker.
+    pub publish: bool,
 }
 
 /// The rest of the program's way to a running lane.
@@ -56,9 +61,15 @@ pub struct LaneHandle {
     pub channel: Channel,
     accepted: Arc<Notify>,
     desk: mpsc::Sender<Note>,
+    hours: watch::Sender<Option<Hours>>,
 }
 
 impl LaneHandle {
+    /// Puts changed hours for marketing into force.
+    pub fn change_hours(&self, hours: Option<Hours>) {
+        self.hours.send_replace(hours);
+    }
+
     /// Messages were accepted for this channel: they are leased to us already.
     pub fn accepted(&self) {
         self.accepted.notify_one();
@@ -75,17 +86,19 @@ impl Lane {
     /// Starts the lane's tasks under `supervisor`.
     pub fn start(self, config: LaneConfig, supervisor: &Supervisor) -> LaneHandle {
         let (desk, notes) = mpsc::channel(DESK_QUEUE);
-        let (reach, reachable) = Reach::new();
+        let circuits = Circuits::new(&config.accounts, &self.metrics);
         let hungry: Vec<Arc<Notify>> = config.accounts.iter().map(|_| Arc::default()).collect();
         let table = Desk::new(&config, &hungry, notes, &self);
         supervisor.spawn("desk", &self.shutdown, table.run());
-        self.start_workers(&config, &hungry, &desk, &reach, supervisor);
+        self.start_workers(&config, &hungry, &desk, &circuits, supervisor);
         let accepted = Arc::new(Notify::new());
-        let handle = LaneHandle { channel: config.channel, accepted: accepted.clone(), desk: desk.clone() };
+        let (hours, gate) = Gate::new(config.rules.hours.clone(), self.clock.clone());
+        let handle =
+            LaneHandle { channel: config.channel, accepted: accepted.clone(), desk: desk.clone(), hours };
         let poller = Poller {
             channel: config.channel,
             beat: Heartbeat::new(&self.metrics, config.channel.as_str()),
-            shared: Arc::new(self.share(&config, desk, reachable)),
+            shared: Arc::new(self.share(&config, desk, circuits, gate)),
             accepted,
             running: HashMap::new(),
             streams: JoinSet::new(),
@@ -94,12 +107,7 @@ impl Lane {
         handle
     }
 
-    fn share(
-        &self,
-        config: &LaneConfig,
-        desk: mpsc::Sender<Note>,
-        reachable: watch::Receiver<bool>,
-    ) -> Shared {
+    fn share(&self, config: &LaneConfig, desk: mpsc::Sender<Note>, circuits: Circuits, gate: Gate) -> Shared {
         Shared {
             channel: config.channel,
             store: self.store.clone(),
@@ -110,9 +118,11 @@ impl Lane {
             ledger: self.ledger.clone(),
             desk,
             window: Window::new(config.unknown_window),
-            reachable,
+            circuits,
             retry: config.retry.clone(),
-            accounts: config.accounts.iter().map(|account| account.name.clone()).collect(),
+            accounts: config.accounts.clone(),
+            rules: config.rules.text.clone(),
+            gate,
             rate: rate_of(config),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
@@ -125,16 +135,18 @@ impl Lane {
         config: &LaneConfig,
         hungry: &[Arc<Notify>],
         desk: &mpsc::Sender<Note>,
-        reach: &Reach,
+        circuits: &Circuits,
         supervisor: &Supervisor,
     ) {
-        let (brake, brakeman) = brake(self.store.clone(), self.shutdown.clone());
+        let (brake, brakeman) =
+            brake(self.store.clone(), self.metrics.clone(), self.shutdown.clone(), self.publish);
         supervisor.spawn("brake", &self.shutdown, async {
             brakeman.run().await;
             Ok::<(), Error>(())
         });
         let each = config.concurrency.div_ceil(config.accounts.len().max(1));
-        for (position, (account, hungry)) in config.accounts.iter().zip(hungry).enumerate() {
+        let accounts = config.accounts.iter().zip(hungry).zip(circuits.iter());
+        for (position, ((account, hungry), circuit)) in accounts.enumerate() {
             let listening = listen(account.provider.clone(), self.shutdown.clone());
             supervisor.spawn("listener", &self.shutdown, async {
                 listening.await;
@@ -151,9 +163,8 @@ impl Lane {
                 retry: config.retry.clone(),
                 metrics: self.metrics.clone(),
                 shutdown: self.shutdown.clone(),
-                reach: reach.clone(),
+                circuit: circuit.clone(),
                 brake: brake.clone(),
-                rest: Rest::default(),
                 keyring: self.keyring.clone(),
                 clock: self.clock.clone(),
             });
@@ -222,14 +233,18 @@ impl Poller {
     async fn poll(&mut self) -> Result<(), Error> {
         let active: Vec<CampaignNo> = self.running.values().map(|running| running.campaign).collect();
         if !active.is_empty() {
-            let stopped = self.shared.store.stopped(&active).await?;
+            let mut stopped = self.shared.store.stopped(&active).await?;
+            stopped.extend(self.out_of_hours(&active).await?);
             if !stopped.is_empty() {
                 // A closed desk hands everything back by itself.
                 self.shared.desk.send(Note::Stop(stopped)).await.ok();
             }
         }
         self.run_accepted().await?;
-        for (campaign, rank) in self.shared.store.campaigns_due(self.channel).await? {
+        let due = self.shared.store.campaigns_due(self.channel).await?;
+        let campaigns: Vec<CampaignNo> = due.iter().map(|(campaign, _)| *campaign).collect();
+        let held = self.out_of_hours(&campaigns).await?;
+        for (campaign, rank) in due.into_iter().filter(|(campaign, _)| !held.contains(campaign)) {
             let stream = Running { campaign, rank, leases: true };
             if self.running.values().filter(|running| running.leases).count() >= STREAMS {
                 break;
@@ -241,13 +256,36 @@ impl Poller {
         Ok(())
     }
 
+    /// Those of `campaigns` whose messages may not be sent at this time of the day.
+    async fn out_of_hours(&self, campaigns: &[CampaignNo]) -> Result<Vec<CampaignNo>, Error> {
+        let mut held = Vec::new();
+        if !self.shared.gate.admits(Purpose::Marketing) {
+            for campaign in campaigns {
+                if self.shared.campaigns.purpose(*campaign).await? == Some(Purpose::Marketing) {
+                    held.push(*campaign);
+                }
+            }
+        }
+        Ok(held)
+    }
+
     /// Starts with the batches that were leased to us when their messages were accepted.
     async fn run_accepted(&mut self) -> Result<(), Error> {
         let given = self.running.values().filter(|running| !running.leases).count();
-        if given >= GIVEN_STREAMS || !*self.shared.reachable.borrow() {
+        if given >= GIVEN_STREAMS || !self.shared.circuits.any_passes() {
             return Ok(());
         }
         let leases = self.shared.store.leased_at_acceptance(self.shared.me, self.channel).await?;
+        let campaigns: Vec<CampaignNo> = leases.iter().map(|lease| lease.campaign).collect();
+        // They are ours by now: an error here would leave them so, and unsent.
+        let held = persist(|| self.out_of_hours(&campaigns)).await?;
+        let (held, leases): (Vec<Lease>, Vec<Lease>) =
+            leases.into_iter().partition(|lease| held.contains(&lease.campaign));
+        if !held.is_empty() {
+            let holds: Vec<Hold> = held.iter().map(Lease::hold).collect();
+            persist(|| self.shared.store.release(self.shared.me, &holds)).await?;
+        }
+        self.shared.ledger.holdings().add(leases.iter().map(Lease::hold));
         let mut streams: HashMap<(CampaignNo, Rank), Vec<Lease>> = HashMap::new();
         for lease in leases {
             streams.entry((lease.campaign, lease.lane)).or_default().push(lease);

@@ -6,9 +6,13 @@
 
 mod brake;
 mod campaigns;
+mod circuit;
 mod compose;
 mod desk;
+mod doubt;
 mod heart;
+mod holdings;
+mod hours;
 mod lane;
 mod ledger;
 mod limit;
@@ -19,6 +23,8 @@ mod rendering;
 mod retry;
 mod stream;
 mod supply;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 use std::num::NonZeroU32;
@@ -26,13 +32,15 @@ use std::sync::Arc;
 
 pub use campaigns::Campaigns;
 pub use compose::{ComposeError, EmailSender, Format, Labels, ReturnPath, compose};
+pub use doubt::OnDoubt;
 pub use heart::Heart;
+pub use holdings::Holdings;
 pub use lane::{Lane, LaneHandle};
 pub use ledger::{Ledger, Ticker, ledger};
 pub use limit::Limiter;
 
 use crate::backoff::Schedule;
-use crate::model::{Channel, Rates};
+use crate::model::{Channel, Rates, SmsRules};
 use crate::provider::Provider;
 
 /// One provider account as its lane uses it.
@@ -47,6 +55,7 @@ pub struct Account {
     /// list: it carries only what names it.
     pub weight: Option<NonZeroU32>,
     pub limit: Limit,
+    pub on_doubt: OnDoubt,
 }
 
 /// Rates of one scope as they are configured.
@@ -67,4 +76,5 @@ pub struct LaneConfig {
     /// Messages that are intended and not settled in the store, at most.
     pub unknown_window: usize,
     pub retry: Schedule,
+    pub rules: SmsRules,
 }

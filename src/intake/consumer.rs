@@ -21,6 +21,7 @@ use crate::amqp::BrokerError;
 use crate::amqp::broker::Pauses;
 use crate::amqp::letter;
 use crate::amqp::publish::to_queue;
+use crate::model::access::Actor;
 
 /// Between two attempts at what holds up a group.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -128,7 +129,8 @@ impl QueueConsumer<'_> {
             }));
         }
         let expected = jobs.len();
-        let verdicts = if jobs.is_empty() { Vec::new() } else { self.accept.accept(jobs).await? };
+        let verdicts =
+            if jobs.is_empty() { Vec::new() } else { self.accept.accept(jobs, &Actor::rabbitmq()).await? };
         assert_eq!(verdicts.len(), expected, "one verdict a job: an unjudged job must not be acknowledged");
         let mut verdicts = verdicts.into_iter();
         let judgements = kinds.into_iter().filter_map(|kind| match kind {

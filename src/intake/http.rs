@@ -13,6 +13,8 @@ use http_body_util::LengthLimitError;
 use serde::Serialize;
 
 use super::{Accept, Observe, Received, UNREADABLE, Verdict, conflict, read};
+use crate::model::Job;
+use crate::model::access::{Caller, Scope};
 use crate::model::contact::Problem;
 use crate::model::job::{InvalidJob, MAX_JOB_BYTES};
 
@@ -41,7 +43,12 @@ struct Answer {
     warnings: Vec<String>,
 }
 
-async fn create(State(jobs): State<Jobs>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn create(
+    State(jobs): State<Jobs>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
     if !is_json(&headers) {
         let detail = "a job is sent as application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail.into()));
@@ -51,8 +58,12 @@ async fn create(State(jobs): State<Jobs>, headers: HeaderMap, body: Body) -> Res
         jobs.observe.received(UNREADABLE, Received::Invalid);
         Refusal::invalid(invalid)
     })?;
+    if matches!(read.job, Job::Control(_)) && !caller.scopes.allow(Scope::Admin) {
+        let detail = "a control needs a token with the scope `admin`";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, detail.into()));
+    }
     let (id, kind) = (read.job.id().to_owned(), read.job.kind());
-    let verdict = jobs.accept.accept(vec![read]).await.map_err(|_| Refusal::store_away())?;
+    let verdict = jobs.accept.accept(vec![read], &caller.actor).await.map_err(|_| Refusal::store_away())?;
     let verdict = verdict.into_iter().next().ok_or_else(Refusal::store_away)?;
     let (status, result, warnings) = match verdict {
         Verdict::New { warnings } => (StatusCode::ACCEPTED, Received::Accepted, warnings),
@@ -159,6 +170,7 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use axum::Extension;
     use axum::http::Request;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -166,6 +178,7 @@ mod tests {
 
     use super::*;
     use crate::intake::{Settled, StoreAway};
+    use crate::model::access::{Actor, Scopes};
     use crate::model::job::ReadJob;
 
     /// Answers every job alike; without a verdict it is away.
@@ -173,7 +186,8 @@ mod tests {
 
     #[async_trait]
     impl Accept for Always {
-        async fn accept(&self, jobs: Vec<ReadJob>) -> Result<Vec<Verdict>, StoreAway> {
+        async fn accept(&self, jobs: Vec<ReadJob>, who: &Actor) -> Result<Vec<Verdict>, StoreAway> {
+            assert_eq!(who.as_str(), "loopback");
             let verdict = self.0.clone().ok_or(StoreAway)?;
             Ok(vec![verdict; jobs.len()])
         }
@@ -197,6 +211,7 @@ mod tests {
     async fn ask(verdict: Option<Verdict>, request: Request<Body>) -> (Response, Arc<Counts>) {
         let counts = Arc::new(Counts::default());
         let router = router(Arc::new(Always(verdict)), Arc::clone(&counts) as _);
+        let router = router.layer(Extension(Caller::loopback()));
         (router.oneshot(request).await.unwrap(), counts)
     }
 
@@ -246,6 +261,27 @@ mod tests {
         assert_eq!(*counts.0.lock().unwrap(), [("unreadable", Received::Invalid)]);
         let (response, _) = ask(None, post_job("{")).await;
         problem(response, 422).await;
+    }
+
+    #[tokio::test]
+    async fn a_control_asks_for_more_than_sending() {
+        let ask = async |scope: Scope, job: String| {
+            let counts: Arc<dyn Observe> = Arc::new(Counts::default());
+            let caller = Caller { scopes: Scopes::from_iter([scope]), ..Caller::loopback() };
+            let router = router(Arc::new(Always(Some(Verdict::Known))), counts).layer(Extension(caller));
+            router.oneshot(post_job(job)).await.unwrap()
+        };
+        problem(ask(Scope::Send, JOB.into()).await, 403).await;
+        assert_eq!(ask(Scope::Admin, JOB.into()).await.status(), 200);
+        let people = r#"{"type": "contacts", "id": "c-1", "upsert": []}"#;
+        assert_eq!(ask(Scope::Send, people.into()).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn a_route_without_a_guard_lets_nobody_in() {
+        let counts: Arc<dyn Observe> = Arc::new(Counts::default());
+        let router = router(Arc::new(Always(Some(Verdict::Known))), counts);
+        assert_eq!(router.oneshot(post_job(JOB)).await.unwrap().status(), 500);
     }
 
     #[tokio::test]

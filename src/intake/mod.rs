@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::Job;
+use crate::model::access::Actor;
 use crate::model::job::{InvalidJob, ReadJob};
 
 pub use session::Intake;
@@ -43,12 +44,12 @@ pub struct StoreAway;
 /// Makes jobs durable.
 #[async_trait]
 pub trait Accept: Send + Sync {
-    /// Accepts the jobs in their order and returns exactly one verdict a job, in the same order. The call
+    /// Accepts the jobs that `who` brings in their order and returns exactly one verdict a job, in the same order. The call
     /// may be dropped at any await and its jobs offered again: what it did until then must be repeatable.
     ///
     /// # Errors
     /// [`StoreAway`]: no verdict is known, all jobs will be offered again.
-    async fn accept(&self, jobs: Vec<ReadJob>) -> Result<Vec<Verdict>, StoreAway>;
+    async fn accept(&self, jobs: Vec<ReadJob>, who: &Actor) -> Result<Vec<Verdict>, StoreAway>;
 }
 
 /// How one job fared; the label `result` of `jobs_received_total`.

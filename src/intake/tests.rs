@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Accept, Intake, Observe, Received, Settled, StoreAway, Verdict};
 use crate::amqp::testing::{Corner, Line, Log, eventually};
 use crate::amqp::{Broker, SessionEnd};
+use crate::model::access::Actor;
 use crate::model::job::{InvalidJob, MAX_JOB_BYTES, ReadJob};
 
 /// A store in memory whose verdict a job's id decides.
@@ -49,7 +50,8 @@ impl FakeStore {
 
 #[async_trait]
 impl Accept for FakeStore {
-    async fn accept(&self, jobs: Vec<ReadJob>) -> Result<Vec<Verdict>, StoreAway> {
+    async fn accept(&self, jobs: Vec<ReadJob>, who: &Actor) -> Result<Vec<Verdict>, StoreAway> {
+        assert_eq!(who.as_str(), "rabbitmq");
         self.offers.fetch_add(1, Ordering::SeqCst);
         self.permits.acquire().await.unwrap().forget();
         if self.away.load(Ordering::SeqCst) {

@@ -33,6 +33,11 @@ pub fn canonical(channel: Channel, text: &str) -> Result<String, InvalidAddress>
     }
 }
 
+/// The canonical form, or the text as it is where it is no address: planning will refuse it by name.
+pub fn canonical_or_given(channel: Channel, text: &str) -> String {
+    canonical(channel, text).unwrap_or_else(|_| text.to_owned())
+}
+
 /// RFC 5321 section 4.5.3.1: local part up to 64 octets, domain up to 255, path up to 256 with its brackets.
 fn email(text: &str) -> Result<String, &'static str> {
     let (local, domain) = text.rsplit_once('@').ok_or("it has no @")?;

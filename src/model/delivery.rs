@@ -54,6 +54,10 @@ vocabulary! {
         RetriesExhausted = 21 => "retries_exhausted",
         /// No provider is configured that reaches this address.
         NoProvider = 22 => "no_provider",
+        /// The channel's rules want a signature, and this text has none.
+        NoSignature = 23 => "no_signature",
+        /// The channel's rules want a way to opt out, and this text has none.
+        NoOptOut = 24 => "no_opt_out",
 
         /// The provider knows no such recipient.
         UnknownRecipient = 30 => "unknown_recipient",

@@ -1,8 +1,10 @@
 //! Pure types and rules of the domain: what a job, a contact, a delivery, an outcome and an event are,
 //! and which changes of state are legal. Knows no runtime, no SQL and no HTTP.
 
+pub mod access;
 pub mod address;
 pub mod audience;
+pub mod audit;
 pub mod campaign;
 pub mod channel;
 pub mod contact;
@@ -18,9 +20,10 @@ pub mod outcome;
 pub mod rate;
 pub mod receipt;
 pub mod segments;
+pub mod sms_rules;
 
 pub use address::InvalidAddress;
-pub use campaign::{CampaignStatus, Control};
+pub use campaign::{AutoPause, CampaignStatus, Control, PauseCause, Quality};
 pub use channel::{Channel, Lane, Purpose};
 pub use content::Content;
 pub use delivery::{Reason, State};
@@ -31,3 +34,4 @@ pub use job::Job;
 pub use outcome::Outcome;
 pub use rate::{Rate, Rates};
 pub use receipt::Receipt;
+pub use sms_rules::SmsRules;

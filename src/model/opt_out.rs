@@ -31,7 +31,7 @@ pub fn opts_out(reply: &str) -> bool {
 }
 
 /// Full-width forms of ASCII as ASCII (Unicode, block "Halfwidth and Fullwidth Forms"), and the wide space.
-fn half_width(c: char) -> char {
+pub(super) fn half_width(c: char) -> char {
     match c {
         '\u{3000}' => ' ',
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
@@ -39,7 +39,7 @@ fn half_width(c: char) -> char {
     }
 }
 
-fn is_punctuation(c: char) -> bool {
+pub(super) fn is_punctuation(c: char) -> bool {
     let general = ('\u{2010}'..='\u{2027}').contains(&c) || ('\u{2030}'..='\u{205E}').contains(&c);
     let chinese = ('\u{3001}'..='\u{3003}').contains(&c) || ('\u{3008}'..='\u{301F}').contains(&c);
     c.is_ascii_punctuation() || general || chinese || matches!(c, '·' | '¡' | '¿' | '«' | '»' | '｡' | '､')
@@ -73,6 +73,15 @@ mod tests {
             "不要，",
         ] {
             assert!(opts_out(reply), "{reply}");
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_trade_opts_out() {
+        for word in
+            "R T TD N QX TUI 退订 取消 拒收 拒绝 不要 STOP STOPALL UNSUBSCRIBE CANCEL END QUIT".split(' ')
+        {
+            assert!(opts_out(word), "{word}");
         }
     }
 

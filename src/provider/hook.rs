@@ -1,12 +1,14 @@
 //! What comes back from providers: their calls to our public listener, and notices over connections of our own.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::mpsc;
 
+use super::unheard::Unheard;
 use crate::model::Receipt;
 
 /// A provider's call as it came, its body read whole.
@@ -54,25 +56,33 @@ pub trait Hook: Send + Sync + std::fmt::Debug {
     fn receive(&self, request: &HookRequest) -> Result<HookAnswer, HookRefusal>;
 }
 
-/// Takes the receipts that come over connections of our own.
+/// Takes the receipts that come over connections of our own, and knows which are still to come.
 #[derive(Debug, Clone)]
-pub struct Receipts(mpsc::Sender<Receipt>);
+pub struct Receipts {
+    sender: mpsc::Sender<Receipt>,
+    unheard: Arc<Unheard>,
+}
 
 impl Receipts {
     /// `queue` receipts wait at most; then whoever brings more waits.
     pub fn new(queue: usize) -> (Self, mpsc::Receiver<Receipt>) {
         let (sender, receiver) = mpsc::channel(queue);
-        (Receipts(sender), receiver)
+        (Receipts { sender, unheard: Arc::default() }, receiver)
     }
 
     /// Waits while the store is behind. Without a reader, as at the end of the program, receipts are let go; returns
     /// whether there was one.
     pub async fn bring(&self, receipt: Receipt) -> bool {
-        self.0.send(receipt).await.is_ok()
+        self.sender.send(receipt).await.is_ok()
     }
 
     /// Whether anybody takes receipts; nobody does where the program only sends a test.
     pub fn are_read(&self) -> bool {
-        !self.0.is_closed()
+        !self.sender.is_closed()
+    }
+
+    /// What is asked about; to be told of receipts that come by other ways.
+    pub fn unheard(&self) -> &Arc<Unheard> {
+        &self.unheard
     }
 }

@@ -19,6 +19,7 @@ mod plaintext;
 mod problem;
 mod registry;
 mod scope;
+mod sms_rules;
 mod syntax;
 mod tag;
 mod template;
@@ -28,6 +29,7 @@ pub use part::{Place, RenderError};
 pub use problem::Problem;
 pub use registry::Registry;
 pub use scope::{Fields, Recipient};
+pub use sms_rules::SmsForms;
 pub use template::{Renderer, Template, TemplateSource};
 pub use writer::Tracking;
 

@@ -14,9 +14,11 @@ use super::message::{Compiler, Message, Rendering};
 use super::part::{Engine, RenderError, Shared};
 use super::problem::{Complaint, Problem};
 use super::scope::{Fields, Recipient, Scope};
+use super::sms_rules::{self, SmsForms};
 use super::writer::Tracking;
-use crate::model::Channel;
 use crate::model::content::Content;
+use crate::model::sms_rules::{Breach, TextRules};
+use crate::model::{Channel, Purpose};
 
 /// The files of a template, `template.toml` among them, by their path in its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ pub struct Template {
     engine: Engine,
     channels: BTreeMap<Channel, Versions>,
     links: Links,
+    /// What rules for text messages look at.
+    sms: Vec<sms_rules::Source>,
 }
 
 /// One channel's messages: the default, and those of languages, the most special first.
@@ -99,7 +103,8 @@ impl Template {
             });
         }
         if problems.is_empty() {
-            Ok(Template { source, engine: Engine::new(), channels, links })
+            let sms = sms_rules::sources(&manifest);
+            Ok(Template { source, engine: Engine::new(), channels, links, sms })
         } else {
             Err(problems)
         }
@@ -126,6 +131,11 @@ impl Template {
     /// What the channel's messages read, in any language; `None` where there are none.
     pub fn fields(&self, channel: Channel) -> Option<&Fields> {
         self.channels.get(&channel).map(|versions| &versions.fields)
+    }
+
+    /// What every text message of this template breaks of `rules`, with its line. Only what is `used` counts.
+    pub fn breaches(&self, rules: &TextRules, purpose: Purpose, used: SmsForms) -> Vec<(Breach, Problem)> {
+        sms_rules::breaches(self.name(), &self.sms, rules, purpose, used)
     }
 
     /// Begins to render messages of one job. The job's data is copied here, once for all recipients.

@@ -48,7 +48,7 @@ pub struct Report {
     pub unsubscribes: i64,
     /// Deliveries that their recipient complained about, once each; `None` where the channel has no way to.
     pub complaints: Option<i64>,
-    /// SMS segments in what was sent, as they are billed; `None` on other channels.
+    /// SMS segments in what was sent and in what is in doubt, as they are or may be billed; `None` on other channels.
     pub segments: Option<i64>,
     /// What the rates of engagement are a share of.
     pub base: Base,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -30,9 +30,14 @@ pub trait Contacts: Send + Sync {
     /// Deliveries and events of a contact, newest first.
     async fn timeline(&self, external_id: &str, limit: u32) -> Result<Option<Vec<TimelineEntry>>>;
 
-    /// Attributes, addresses and event details go; counts, the ledger's rows and suppressions stay.
-    /// `false` where there is no such contact.
+    /// Whatever names the person goes: id, attributes, addresses, own data, the details of events and attempts, ids that
+    /// providers gave their messages, their entries in lists that wait. Counts, the ledger's rows and suppressions
+    /// stay; the number is never used again. `false` where there is no such contact.
     async fn erase_contact(&self, external_id: &str) -> Result<bool>;
+
+    /// Forgets again what was on its way when contacts were erased, as the answer of a provider, for those erased
+    /// less than `age` ago. Returns how many contacts were looked after.
+    async fn erase_late(&self, age: SignedDuration) -> Result<u64>;
 
     /// Returns how many were new.
     async fn suppress(&self, entries: &[Suppression]) -> Result<u64>;

@@ -1,9 +1,11 @@
 //! The store: the only truth about what was sent. Traits at the level of the domain, one a concern;
 //! each store implements all of them, and no caller writes SQL.
 
+pub mod audit;
 pub mod campaigns;
 pub mod contacts;
 pub mod dispatching;
+pub mod exports;
 pub mod jobs;
 pub mod overview;
 pub mod planning;
@@ -13,6 +15,7 @@ pub mod receipts;
 pub mod references;
 pub mod reports;
 pub mod sqlite;
+pub mod tokens;
 pub mod tracking;
 
 use std::time::Duration;
@@ -23,9 +26,11 @@ use sha2::Sha256;
 
 use crate::model::Channel;
 
+pub use audit::Audit;
 pub use campaigns::Campaigns;
 pub use contacts::Contacts;
 pub use dispatching::Dispatching;
+pub use exports::Exports;
 pub use jobs::Jobs;
 pub use overview::Overviews;
 pub use planning::Planning;
@@ -33,6 +38,7 @@ pub use rates::SharedRates;
 pub use receipts::Receipts;
 pub use references::References;
 pub use reports::Reports;
+pub use tokens::Tokens;
 pub use tracking::Tracking;
 
 /// Everything that a store can do.
@@ -48,6 +54,9 @@ pub trait Store:
     + Tracking
     + Reports
     + Overviews
+    + Tokens
+    + Audit
+    + Exports
 {
 }
 
@@ -63,6 +72,9 @@ impl<T> Store for T where
         + Tracking
         + Reports
         + Overviews
+        + Tokens
+        + Audit
+        + Exports
 {
 }
 
@@ -118,6 +130,11 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    /// The keyed hash under which a tombstone and the audit log remember a contact; 16 bytes.
+    fn contact_hash(&self, external_id: &str) -> Result<Vec<u8>> {
+        self.address_hash(Channel::Email, &format!("contact:{external_id}"))
+    }
+
     /// The keyed hash under which a suppression remembers an address; 16 bytes.
     fn address_hash(&self, channel: Channel, address: &str) -> Result<Vec<u8>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.suppression)

@@ -137,10 +137,12 @@ catalogue! {
         "From the provider's answer to what its first receipt tells. Alert where the median leaves its usual place: the provider's queue grows.";
     retries: IntCounterVec = "campaignd_retries_total" ["channel", "reason"]
         "Deliveries put back for another attempt. Alert on a rise: the provider, or the way to it, is in trouble.";
+    auto_pauses: IntCounterVec = "campaignd_auto_pauses_total" ["channel", "cause"]
+        "Campaigns that were paused by themselves, by why: bounces, complaints, template_refused. Alert on any: `campaignd campaigns show` names it.";
     unknown_deliveries: IntGaugeVec = "campaignd_unknown_deliveries" ["channel"]
         "Deliveries that the provider may or may not have. Alert above 0 for an hour: `campaignd resolve` settles what no receipt did.";
     provider_paused: IntGaugeVec = "campaignd_provider_paused" ["provider", "reason"]
-        "1 while a provider is paused, by why: account_refused, throttled. Alert on account_refused at once: password, balance or a block.";
+        "1 while a provider is left alone, by why: account_refused, throttled, unreachable, failing. Alert on account_refused at once: password, balance or a block; on unreachable and failing after five minutes.";
 
     limiter_limit: GaugeVec = "campaignd_limiter_limit_per_second" ["scope", "name"]
         "The narrowest configured rate; scope is provider or channel, 0 stands for no limit. Compare with the rate of attempts.";
@@ -164,6 +166,9 @@ catalogue! {
     event_lag: Histogram = "campaignd_event_lag_seconds" []
         {0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0}
         "From receiving an event to its being visible in reports. Alert where over 1 % take longer than 10 s.";
+
+    admin_refusals: IntCounterVec = "campaignd_admin_refusals_total" ["why"]
+        "Requests that the admin listener did not let in: host, no_token, wrong_token, locked, scope, not_ready. Alert on a rate of wrong_token or locked: a token was revoked and is still in use, or somebody tries.";
 
     store_pool_connections: IntGaugeVec = "campaignd_store_pool_connections" ["state"]
         "Connections to the store: idle or used. Alert at 0 idle for 5 minutes: raise `store.connections` or find the slow query.";

@@ -15,8 +15,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use super::routes::{Tracker, later, read};
-use super::visitor::client_ip;
-use crate::http::{Problem, problem};
+use crate::http::{Problem, client_ip, problem};
 
 /// Providers gather receipts into calls of some hundred KiB at most.
 const BODY_BYTES: usize = 1024 * 1024;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use campaignd::config::{AliyunSettings, Secret, Sender, TencentSettings, TwilioSettings};
+use campaignd::config::{AliyunSettings, Codes, Secret, Sender, TencentSettings, TwilioSettings};
 use campaignd::model::content::{SmsContent, SmsTemplate, TencentTemplate};
 use campaignd::model::{CampaignNo, ContactNo, Content, DeliveryKey, Purpose};
 use campaignd::provider::aliyun::Aliyun;
@@ -83,7 +83,8 @@ fn assert_signed(script: &str, request: &Request) {
 async fn aliyuns_requests_are_signed_as_python_signs_them() {
     let server = Server::start("127.0.0.1:0", Options::default()).await.unwrap();
     for (single, action) in [(true, "SendSms"), (false, "SendBatchSms")] {
-        let provider = Aliyun::new(&AliyunSettings {
+        let (receipts, _reader) = Receipts::new(1);
+        let settings = AliyunSettings {
             access_key_id: "the-id".to_owned(),
             access_key_secret: Secret::new(KEY),
             base_url: server.url(),
@@ -91,8 +92,10 @@ async fn aliyuns_requests_are_signed_as_python_signs_them() {
             timeout: TIMEOUT,
             single,
             hook_secret: None,
-        })
-        .unwrap();
+            ask_after: None,
+            codes: Codes::default(),
+        };
+        let provider = Aliyun::new("ali", &settings, receipts).unwrap();
         let requests = sent(&provider, &server, &messages(3)).await;
         assert_eq!(requests[0].header("x-acs-action"), Some(action));
         assert_signed("aliyun.py", &requests[0]);
@@ -115,6 +118,8 @@ async fn tencents_requests_are_signed_as_python_signs_them() {
         ca_file: None,
         timeout: TIMEOUT,
         hook_secret: None,
+        pull_every: None,
+        codes: Codes::default(),
     };
     let provider = Tencent::new("qq", &settings, receipts).unwrap();
     let requests = sent(&provider, &server, &messages(3)).await;
@@ -142,6 +147,8 @@ async fn twilios_requests_are_read_by_python() {
         base_url: server.url(),
         ca_file: None,
         timeout: TIMEOUT,
+        ask_after: None,
+        codes: Codes::default(),
     };
     let provider = Twilio::new("tw", &settings, "https://mail.example.com", receipts).unwrap();
     let requests = sent(&provider, &server, &messages(1)).await;

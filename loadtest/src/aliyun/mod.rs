@@ -202,6 +202,7 @@ impl Aliyun {
             dest_code: dest_code.to_owned(),
             content: content.to_owned(),
             at,
+            sequence_id: fastrand::u64(..),
         };
         self.desk.callbacks.now(reply).await
     }

@@ -15,7 +15,7 @@ pub enum Receipt {
     /// What became of a message, which went in `size` parts.
     Report { message: Message, size: u32 },
     /// What a recipient answered, at so many seconds since 1970.
-    Reply { phone_number: String, dest_code: String, content: String, at: i64 },
+    Reply { phone_number: String, dest_code: String, content: String, at: i64, sequence_id: u64 },
 }
 
 impl Receipt {
@@ -35,12 +35,12 @@ impl Receipt {
                     "out_id": message.out_id,
                 })
             }
-            Receipt::Reply { phone_number, dest_code, content, at } => json!({
+            Receipt::Reply { phone_number, dest_code, content, at, sequence_id } => json!({
                 "phone_number": phone_number,
                 "send_time": beijing(*at, "%F %T"),
                 "content": content,
                 "dest_code": dest_code,
-                "sequence_id": at.to_string(),
+                "sequence_id": sequence_id.to_string(),
             }),
         }
     }

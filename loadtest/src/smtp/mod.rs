@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -99,6 +100,9 @@ pub struct Options {
     pub implicit_tls: bool,
     /// The biggest message, as advertised with SIZE.
     pub max_size: usize,
+    /// TCP with Ethernet's segments and a small window. With loopback's own the kernel holds megabytes under way, and no
+    /// client sees a cut before its last byte is written.
+    pub narrow: bool,
     pub script: Script,
 }
 
@@ -112,6 +116,7 @@ impl Default for Options {
             tls: None,
             implicit_tls: false,
             max_size: 64 << 20,
+            narrow: false,
             script: Arc::new(|_| Action::Go),
         }
     }
@@ -212,7 +217,7 @@ impl Sink {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn start(address: impl ToSocketAddrs, options: Options) -> io::Result<Sink> {
-        let listener = TcpListener::bind(address).await?;
+        let listener = bind(address, &options).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             options,
@@ -249,10 +254,20 @@ impl Sink {
         let _count = progress.wait_for(|count| *count >= messages).await;
     }
 
-    /// Ends the listener and every connection, without a word to the clients.
-    pub async fn stop(mut self) {
+    /// Ends the listener and every connection, without a word to the clients. What was received stays known.
+    pub async fn stop(&mut self) {
         self.server.abort();
         let _cancelled = (&mut self.server).await;
+    }
+
+    /// Listens again where it was stopped.
+    ///
+    /// # Errors
+    /// When the address was taken meanwhile.
+    pub async fn resume(&mut self) -> io::Result<()> {
+        let listener = bind(self.address, &self.shared.options).await?;
+        self.server = tokio::spawn(listen(listener, Arc::clone(&self.shared)));
+        Ok(())
     }
 }
 
@@ -260,6 +275,17 @@ impl Drop for Sink {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+async fn bind(address: impl ToSocketAddrs, options: &Options) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await?;
+    if options.narrow {
+        // Connections inherit both.
+        let socket = SockRef::from(&listener);
+        socket.set_tcp_mss(1_460)?;
+        socket.set_recv_buffer_size(8 << 10)?;
+    }
+    Ok(listener)
 }
 
 async fn listen(listener: TcpListener, shared: Arc<Shared>) {

@@ -215,13 +215,14 @@ impl Handler for Desk {
     async fn handle(&self, request: Request) -> Reply {
         let request_id = format!("a0aabda6-cf91-4f3e-a81f-{:012x}", request.number);
         let verdict = self.script.request(request.number);
+        let mut then = verdict.then.clone();
         let answered = match self.judged(&request, &verdict.then) {
             Ok(call) => {
                 if let Some(reply) = verdict.then.before() {
                     verdict.pause().await;
                     return reply;
                 }
-                self.act(&request, &call, verdict.receipt.as_deref()).await
+                self.act(&request, &call, verdict.receipt.as_deref(), &mut then).await
             }
             Err(refusal) => Err(refusal),
         };
@@ -229,7 +230,7 @@ impl Handler for Desk {
             .unwrap_or_else(|Refusal { code, message }| json!({"Error": {"Code": code, "Message": message}}));
         response["RequestId"] = request_id.into();
         verdict.pause().await;
-        verdict.then.after(Answer::json(StatusCode::OK, &json!({"Response": response})))
+        then.after(Answer::json(StatusCode::OK, &json!({"Response": response})))
     }
 }
 
@@ -255,9 +256,16 @@ impl Desk {
         Ok(body)
     }
 
-    async fn act(&self, request: &Request, call: &Value, receipt: Option<&str>) -> Result<Value, Refusal> {
+    /// `then` is what becomes of the answer.
+    async fn act(
+        &self,
+        request: &Request,
+        call: &Value,
+        receipt: Option<&str>,
+        then: &mut Then,
+    ) -> Result<Value, Refusal> {
         match request.header("x-tc-action") {
-            Some("SendSms") => self.send(call, request.number, receipt).await,
+            Some("SendSms") => self.send(call, request.number, receipt, then).await,
             Some("PullSmsSendStatus") => {
                 Ok(json!({"PullSmsSendStatusSet": self.pull(&self.statuses, call)?}))
             }
@@ -271,7 +279,14 @@ impl Desk {
         }
     }
 
-    async fn send(&self, call: &Value, number: u64, receipt: Option<&str>) -> Result<Value, Refusal> {
+    /// A cut after one recipient was taken ends the whole call.
+    async fn send(
+        &self,
+        call: &Value,
+        number: u64,
+        receipt: Option<&str>,
+        then: &mut Then,
+    ) -> Result<Value, Refusal> {
         let messages = send::messages(call)?;
         let mut set = Vec::with_capacity(messages.len());
         let mut taken = Vec::with_capacity(messages.len());
@@ -285,6 +300,10 @@ impl Desk {
             }
             let refused = match about.then {
                 Then::Code(code) => Some(Refusal::scripted(&code)),
+                cut @ (Then::CutAfter | Then::CutInAnswer) => {
+                    *then = cut;
+                    self.refusal(&message)
+                }
                 _ => self.refusal(&message),
             };
             if refused.is_none() {

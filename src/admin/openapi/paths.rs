@@ -2,16 +2,28 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{campaigns, contacts, deliveries, request};
+use super::super::{audit, campaigns, contacts, deliveries, request};
 
 const JSON: &str = "application/json";
 
 pub(super) fn paths() -> Value {
     let mut paths = Map::new();
-    for group in [jobs(), campaigns(), deliveries(), contacts(), operations(), public()] {
+    for group in [jobs(), campaigns(), deliveries(), contacts(), audit(), operations(), public()] {
         paths.extend(group);
     }
+    paths.iter_mut().filter(|(path, _)| !PROBES.contains(&path.as_str())).for_each(|(_, item)| guard(item));
     Value::Object(paths)
+}
+
+/// What answers without a token.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Adds what the listener refuses before a route is asked.
+fn guard(item: &mut Value) {
+    let operations = item.as_object_mut().into_iter().flat_map(|item| item.values_mut());
+    for operation in operations.filter(|operation| operation["tags"] == json!(["admin"])) {
+        refuse(operation, &["401 Unauthorized", "403 Forbidden", "421 Misdirected", "429 Locked"]);
+    }
 }
 
 /// Refusals that many routes share.
@@ -26,6 +38,10 @@ pub(super) fn responses() -> Value {
         "TooLarge": problem("the body is over its limit"),
         "NotJson": problem("the body is not application/json"),
         "Invalid": problem("each fault of the body with its JSON path; nothing changed"),
+        "Unauthorized": problem("no API token, or none that is valid; `WWW-Authenticate` says how"),
+        "Forbidden": problem("the API token lacks the scope"),
+        "Misdirected": problem("`Host` names nothing of ours"),
+        "Locked": problem("too many wrong API tokens from this address; try again after `Retry-After` seconds"),
         "Failed": problem("a fault of the daemon or its store; the log says more"),
         "Away": away,
     })
@@ -133,6 +149,22 @@ fn contacts() -> Map<String, Value> {
         json!({"parameters": parameters, "get": timeline}),
     ));
     paths
+}
+
+fn audit() -> Map<String, Value> {
+    let mut list = operation("admin", "listAudit", "Who did what, newest first; needs the scope `admin`");
+    list["parameters"] = json!([
+        query("since", &json!({"type": "string", "format": "date-time"})),
+        query(
+            "contact",
+            &json!({"type": "string", "description": "an external id, also of an erased contact"})
+        ),
+        query("before", &json!({"type": "integer", "description": "`next_before` of the page before"})),
+        limit(audit::DEFAULT_LIMIT),
+    ]);
+    list["responses"] = json!({"200": answers("a page", JSON, &schema("Audit"))});
+    refuse(&mut list, READING);
+    one("/v1/audit", json!({"get": list}))
 }
 
 fn operations() -> Map<String, Value> {

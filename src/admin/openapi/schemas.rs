@@ -3,8 +3,9 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::model::audit::{Action, Ending};
 use crate::model::contact::Contact;
-use crate::model::{CampaignStatus, Channel, EventKind, Job, Lane, Purpose, Reason, State};
+use crate::model::{CampaignStatus, Channel, EventKind, Job, Lane, PauseCause, Purpose, Reason, State};
 
 pub(super) fn schemas() -> Map<String, Value> {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
@@ -15,6 +16,7 @@ pub(super) fn schemas() -> Map<String, Value> {
     generator.subschema_for::<Job>();
     generator.subschema_for::<Contact>();
     generator.subschema_for::<CampaignStatus>();
+    generator.subschema_for::<PauseCause>();
     generator.subschema_for::<State>();
     generator.subschema_for::<Reason>();
     generator.subschema_for::<EventKind>();
@@ -24,7 +26,7 @@ pub(super) fn schemas() -> Map<String, Value> {
     let mut schemas = generator.take_definitions(true);
     let body = schemas.get("Contact").map(without_id);
     schemas.extend(body.map(|body| ("ContactBody".to_owned(), body)));
-    for group in [shared(), campaigns(), reports(), deliveries(), contacts()] {
+    for group in [shared(), campaigns(), reports(), deliveries(), contacts(), audit()] {
         schemas.extend(group);
     }
     schemas
@@ -67,12 +69,32 @@ fn shared() -> Vec<(String, Value)> {
     ]
 }
 
+fn audit() -> Vec<(String, Value)> {
+    let words = |all: Vec<&str>| json!({"enum": all});
+    let deed = object(
+        &[
+            ("number", integer()),
+            ("at", time()),
+            ("who", text()),
+            ("action", words(Action::ALL.iter().map(|action| action.as_str()).collect())),
+            ("subject", or_null(text())),
+            ("contact", or_null(text())),
+            ("content", or_null(text())),
+            ("ending", words(Ending::ALL.iter().map(|ending| ending.as_str()).collect())),
+            ("detail", or_null(text())),
+        ],
+        &[],
+    );
+    vec![named("Audit", object(&[("audit", list(deed)), ("next_before", or_null(integer()))], &[]))]
+}
+
 fn campaigns() -> Vec<(String, Value)> {
     let campaign = object(
         &[
             ("id", text()),
             ("name", or_null(text())),
             ("status", of("CampaignStatus")),
+            ("pause_cause", or_null(of("PauseCause"))),
             ("channel", of("Channel")),
             ("purpose", of("Purpose")),
             ("lane", of("Lane")),

@@ -17,9 +17,11 @@ use tokio::sync::mpsc;
 use super::row::{self, Header};
 use crate::cli::enqueue::open;
 use crate::cli::exit::{Exit, Failure, tell};
+use crate::cli::operator::deed;
 use crate::cli::output::{Output, counted};
 use crate::cli::records::Input;
 use crate::cli::session::Session;
+use crate::model::audit::{Action, Ending};
 use crate::model::contact::{Consent, Contact};
 use crate::store::contacts::{ForeignAddress, Upsert};
 
@@ -90,6 +92,11 @@ pub(super) async fn import(config: &Path, arguments: &Arguments, out: Output) ->
     let source = format!("import {}", arguments.file.display());
     let summary = store(&session, batches, &source, &bar).await;
     bar.finish_and_clear();
+    let (ending, rows) = match &summary {
+        Ok(summary) => (Ending::Done, format!("{} in", counted(summary.imported, "row"))),
+        Err(_) => (Ending::Failed, "broke off".to_owned()),
+    };
+    session.note(deed(Action::ContactsImported, ending).detail(format!("{rows}, {source}"))).await;
     let summary = summary?;
     reading.await??;
     out.show(&summary, || {

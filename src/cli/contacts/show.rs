@@ -1,15 +1,17 @@
 //! `contacts show`, `export` and `erase`: one contact as the store has it.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::json;
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::operator::{deed, ending};
 use crate::cli::output::{Output, maybe_time, time};
 use crate::cli::session::Session;
+use crate::model::audit::{Action, Ending};
 use crate::store::contacts::{AddressRecord, ContactRecord};
+use crate::store::exports::Kept;
 
 pub(super) async fn show(config: &Path, id: &str, out: Output) -> Result<Exit, Failure> {
     let contact = Session::open(config).await?.contact(id).await?;
@@ -17,29 +19,38 @@ pub(super) async fn show(config: &Path, id: &str, out: Output) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-/// Contact, timeline, and every delivery with its attempts and events.
+/// Everything kept: the contact with the evidence of consent, the timeline, and every delivery with its attempts, events
+/// and their details.
 pub(super) async fn export(config: &Path, id: &str, out: Output) -> Result<Exit, Failure> {
     let session = Session::open(config).await?;
-    let contact = session.contact(id).await?;
-    let id = &contact.external_id;
-    let timeline = session.store.timeline(id, u32::MAX).await?.unwrap_or_default();
-    let campaigns: BTreeSet<&str> = timeline.iter().map(|entry| entry.campaign.as_str()).collect();
-    let mut deliveries = Vec::new();
-    for campaign in campaigns {
-        deliveries.extend(session.store.explain(campaign, id).await?);
-    }
-    out.json(&json!({"contact": contact, "timeline": timeline, "deliveries": deliveries}))?;
+    let id = session.external_id(id).await?;
+    // Nobody has described a contact that lists alone have named.
+    let contact = session.store.contact(&id).await?;
+    let timeline = session.store.timeline(&id, u32::MAX).await?;
+    let Some(kept) = session.store.kept_about(&id).await? else { return Err(gone(&id)) };
+    let Kept { unsubscribes, deliveries, other_events, lists } = kept;
+    out.json(&json!({
+        "external_id": id, "contact": contact, "unsubscribes": unsubscribes, "timeline": timeline.unwrap_or_default(),
+        "deliveries": deliveries, "other_events": other_events, "lists": lists,
+    }))?;
+    session.note(deed(Action::ContactExported, Ending::Done).contact(id)).await;
     Ok(Exit::Done)
 }
 
 pub(super) async fn erase(config: &Path, id: &str, out: Output) -> Result<Exit, Failure> {
     let session = Session::open(config).await?;
-    let id = session.contact(id).await?.external_id;
-    if !session.store.erase_contact(&id).await? {
-        return Err(anyhow!("the contact `{id}` was erased by someone else just now").into());
+    let id = session.external_id(id).await?;
+    let erased = session.store.erase_contact(&id).await?;
+    session.note(deed(Action::ContactErased, ending(erased)).contact(&id)).await;
+    if !erased {
+        return Err(gone(&id));
     }
     out.show(&json!({"external_id": id, "erased": true}), || format!("{id}: erased"))?;
     Ok(Exit::Done)
+}
+
+fn gone(id: &str) -> Failure {
+    anyhow!("the contact `{id}` was erased by someone else just now").into()
 }
 
 fn text(contact: &ContactRecord) -> String {

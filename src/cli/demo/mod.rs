@@ -138,7 +138,8 @@ impl Tour<'_> {
 
     /// Hands in a job; one that came before changes nothing.
     async fn post(&self, listening: Listening, job: &Value) -> Result<()> {
-        let (status, answer) = post_job(listening.admin, job.to_string()).await.context("the daemon")?;
+        let (status, answer) =
+            post_job(listening.admin, None, job.to_string()).await.context("the daemon")?;
         match status {
             StatusCode::ACCEPTED | StatusCode::OK => Ok(()),
             StatusCode::CONFLICT => {

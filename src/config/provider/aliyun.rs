@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::codes::{Codes, codes};
 use crate::config::grammar;
 use crate::config::reader::Table;
 use crate::config::secret::Secret;
@@ -21,6 +22,10 @@ pub struct AliyunSettings {
     pub single: bool,
     /// The end of the hook's path; `None`: receipts are not taken.
     pub hook_secret: Option<Secret>,
+    /// After how long a message without a receipt is asked for; `None`: never.
+    pub ask_after: Option<Duration>,
+    /// Go before the built-in tables.
+    pub codes: Codes,
 }
 
 pub(super) fn aliyun(table: &mut Table<'_>) -> Option<AliyunSettings> {
@@ -36,6 +41,8 @@ pub(super) fn aliyun(table: &mut Table<'_>) -> Option<AliyunSettings> {
     let timeout = table.text("timeout", grammar::wait).unwrap_or(Duration::from_secs(10));
     let single = table.flag("single").unwrap_or(true);
     let hook_secret = table.secret("hook_secret", "hook_secret_file", grammar::path_secret);
+    let ask_after = table.text("ask_after", grammar::wait);
+    let codes = codes(table);
     Some(AliyunSettings {
         access_key_id: access_key_id?,
         access_key_secret: access_key_secret?,
@@ -44,5 +51,7 @@ pub(super) fn aliyun(table: &mut Table<'_>) -> Option<AliyunSettings> {
         timeout,
         single,
         hook_secret,
+        ask_after,
+        codes,
     })
 }

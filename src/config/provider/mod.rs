@@ -2,6 +2,7 @@
 
 mod aliyun;
 mod apns;
+mod codes;
 mod fcm;
 mod getui;
 mod jpush;
@@ -26,6 +27,7 @@ use crate::model::{Channel, Rates};
 
 pub use aliyun::AliyunSettings;
 pub use apns::ApnsSettings;
+pub use codes::{CodeClass, Codes};
 pub use fcm::{FcmPriority, FcmSettings, FcmTarget, HttpVersion, ServiceAccount};
 pub use getui::GetuiSettings;
 pub use jpush::{Cid, JpushSettings};

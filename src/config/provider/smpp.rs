@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::codes::{Codes, codes};
 use crate::config::grammar;
 use crate::config::reader::Table;
 use crate::config::secret::Secret;
@@ -50,6 +51,8 @@ pub struct SmppSettings {
     pub enquire: Duration,
     /// For connecting, and for each answer.
     pub timeout: Duration,
+    /// Go before the built-in tables.
+    pub codes: Codes,
 }
 
 pub(super) fn smpp(table: &mut Table<'_>) -> Option<SmppSettings> {
@@ -73,6 +76,7 @@ pub(super) fn smpp(table: &mut Table<'_>) -> Option<SmppSettings> {
     let hex_ids = table.flag("hex_ids").unwrap_or(false);
     let enquire = table.text("enquire", grammar::wait).unwrap_or(Duration::from_secs(20));
     let timeout = table.text("timeout", grammar::wait).unwrap_or(Duration::from_secs(30));
+    let codes = codes(table);
     Some(SmppSettings {
         host: host?,
         port: port.unwrap_or(if tls { 3550 } else { 2775 }),
@@ -89,6 +93,7 @@ pub(super) fn smpp(table: &mut Table<'_>) -> Option<SmppSettings> {
         hex_ids,
         enquire,
         timeout,
+        codes,
     })
 }
 

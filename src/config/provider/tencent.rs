@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::codes::{Codes, codes};
 use crate::config::grammar;
 use crate::config::reader::Table;
 use crate::config::secret::Secret;
@@ -21,6 +22,10 @@ pub struct TencentSettings {
     pub timeout: Duration,
     /// The end of the hook's path; `None`: receipts are not taken.
     pub hook_secret: Option<Secret>,
+    /// How often waiting receipts and replies are fetched; `None`: never.
+    pub pull_every: Option<Duration>,
+    /// Go before the built-in tables.
+    pub codes: Codes,
 }
 
 pub(super) fn tencent(table: &mut Table<'_>) -> Option<TencentSettings> {
@@ -37,6 +42,8 @@ pub(super) fn tencent(table: &mut Table<'_>) -> Option<TencentSettings> {
     let ca_file = table.path("ca_file");
     let timeout = table.text("timeout", grammar::wait).unwrap_or(Duration::from_secs(10));
     let hook_secret = table.secret("hook_secret", "hook_secret_file", grammar::path_secret);
+    let pull_every = table.text("pull_every", grammar::wait);
+    let codes = codes(table);
     Some(TencentSettings {
         secret_id: secret_id?,
         secret_key: secret_key?,
@@ -46,5 +53,7 @@ pub(super) fn tencent(table: &mut Table<'_>) -> Option<TencentSettings> {
         ca_file,
         timeout,
         hook_secret,
+        pull_every,
+        codes,
     })
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::codes::{Codes, codes};
 use crate::config::grammar;
 use crate::config::reader::Table;
 use crate::config::secret::Secret;
@@ -19,6 +20,10 @@ pub struct TwilioSettings {
     pub ca_file: Option<PathBuf>,
     /// For the whole answer.
     pub timeout: Duration,
+    /// After how long a message without a final status is asked for; `None`: never.
+    pub ask_after: Option<Duration>,
+    /// Go before the built-in tables.
+    pub codes: Codes,
 }
 
 /// Who a message is from.
@@ -48,6 +53,8 @@ pub(super) fn twilio(table: &mut Table<'_>) -> Option<TwilioSettings> {
     let base_url = table.text("base_url", grammar::public_url);
     let ca_file = table.path("ca_file");
     let timeout = table.text("timeout", grammar::wait).unwrap_or(Duration::from_secs(15));
+    let ask_after = table.text("ask_after", grammar::wait);
+    let codes = codes(table);
     Some(TwilioSettings {
         account_sid: account_sid?,
         auth_token: auth_token?,
@@ -55,6 +62,8 @@ pub(super) fn twilio(table: &mut Table<'_>) -> Option<TwilioSettings> {
         base_url: base_url.unwrap_or_else(|| "https://api.twilio.com".to_owned()),
         ca_file,
         timeout,
+        ask_after,
+        codes,
     })
 }
 

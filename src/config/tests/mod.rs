@@ -1,6 +1,7 @@
 //! The configuration as users write it, right and wrong.
 
 mod providers;
+mod sms;
 
 use super::*;
 use crate::model::{Rate, Rates};
@@ -107,7 +108,6 @@ kind = "pigeon"
         "config.toml:3: store.url: is neither `sqlite:FILE` nor `postgres://user:password@host/database`
 config.toml:4: store.connections: must be a whole number, at least 1
 config.toml:6: http.public: must be text in quotes, not a number
-config.toml:7: http.admin: only a loopback address: others need API tokens, which come in a later version
 config.toml:10: http.trusted_proxies: `10.0.0.0/64` is not a network, as `10.0.0.0/8`
 config.toml:11: http.trusted_proxies: every item must be text in quotes, not a number
 config.toml:14: channels.email.rat: unknown key; did you mean `rate`?
@@ -292,6 +292,22 @@ fn a_public_address_needs_a_url_to_link_to() {
     assert_eq!(parse(LEAST).http.public_url, "http://127.0.0.1:8080");
     assert!(
         problems(&format!("{LEAST}[http]\nadmin = \"127.0.0.1:8080\"\n")).contains("http.admin: is the same")
+    );
+}
+
+#[test]
+fn the_admin_listener_may_be_reached_and_called_by_name() {
+    let config = parse(&format!(
+        "{LEAST}[http]\nadmin = \"0.0.0.0:8081\"\nadmin_hosts = \"campaigns.internal\"\ntoken = \"cmpd_hunter2\"\n"
+    ));
+    assert_eq!(config.http.admin_hosts, ["campaigns.internal"]);
+    assert_eq!(config.http.token.as_ref().unwrap().reveal(), "cmpd_hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(config.warnings().iter().any(|warning| warning.starts_with("http.admin: ")));
+    assert_eq!(
+        problems(&format!("{LEAST}[http]\nadmin_hosts = [\"https://x.example\"]\ntoken = \"\"\n")),
+        "config.toml:4: http.admin_hosts: must be a host name or an IP address, without scheme and port
+config.toml:5: http.token: is empty"
     );
 }
 

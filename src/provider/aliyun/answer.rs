@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::config::Codes;
 use crate::model::Outcome;
 use crate::provider::Message;
 use crate::provider::sms::beijing::Until;
@@ -70,12 +71,13 @@ struct Answer {
     biz_id: String,
 }
 
-pub(super) fn said(messages: &[&Message], response: &Response<Bytes>, now: Timestamp) -> Said {
+pub(super) fn said(codes: &Codes, messages: &[&Message], response: &Response<Bytes>, now: Timestamp) -> Said {
     let Ok(Answer { code, message, biz_id }) = serde_json::from_slice(response.body()) else {
         return Said::All(wordless(response, now));
     };
     if code != "OK" {
-        let means = if code == TOO_MANY { too_many(&message) } else { meaning(CODES, &code) };
+        let too_many = code == TOO_MANY && codes.get(&code).is_none();
+        let means = if too_many { later(&message) } else { meaning(codes, CODES, &code) };
         return Said::All(means.outcome(told(&code, &message), now));
     }
     let reference = |message: &&Message| match messages.len() {
@@ -95,7 +97,7 @@ pub(super) fn reference(biz_id: &str, number: &str) -> String {
     format!("{biz_id}:{}", hex::encode(&hash[..8]))
 }
 
-fn too_many(words: &str) -> Means {
+fn later(words: &str) -> Means {
     Means::Later(match words {
         words if words.contains("分钟") || words.contains("minute") => Until::NextMinute,
         words if words.contains("小时") || words.contains("hour") => Until::NextHour,
@@ -117,7 +119,12 @@ mod tests {
         let body = json!({"Code": code, "Message": words, "RequestId": "1"}).to_string();
         let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
         let messages = messages(1);
-        match said(&messages.iter().collect::<Vec<_>>(), &response, "2026-11-21T02:00:30Z".parse().unwrap()) {
+        match said(
+            &Codes::default(),
+            &messages.iter().collect::<Vec<_>>(),
+            &response,
+            "2026-11-21T02:00:30Z".parse().unwrap(),
+        ) {
             Said::All(outcome) => outcome,
             Said::Each(_) => panic!(),
         }
@@ -200,14 +207,14 @@ mod tests {
         let both: Vec<_> = messages.iter().collect();
         let taken = response(r#"{"Code":"OK","Message":"OK","BizId":"607^0","RequestId":"1"}"#);
         let now = Timestamp::UNIX_EPOCH;
-        let Said::Each(outcomes) = said(&both, &taken, now) else { panic!() };
+        let Said::Each(outcomes) = said(&Codes::default(), &both, &taken, now) else { panic!() };
         let references: Vec<_> = outcomes.iter().map(|outcome| outcome.detail().unwrap()).collect();
         assert_eq!(references[0], reference("607^0", "+8613800000001"));
         assert!(references[0].starts_with("607^0:") && !references[0].contains("1380000"));
         assert_ne!(references[0], references[1]);
         let one = Outcome::Accepted { provider_ref: Some("607^0".to_owned()) };
-        assert_eq!(said(&both[..1], &taken, now), Said::Each(vec![one]));
-        let silent = said(&both, &response("<html>"), now);
+        assert_eq!(said(&Codes::default(), &both[..1], &taken, now), Said::Each(vec![one]));
+        let silent = said(&Codes::default(), &both, &response("<html>"), now);
         assert!(matches!(silent, Said::All(Outcome::Unknown { .. })));
     }
 }

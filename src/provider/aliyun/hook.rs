@@ -10,10 +10,11 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::answer::reference;
 use super::number::canonical;
-use crate::config::AliyunSettings;
+use crate::config::{AliyunSettings, Codes};
 use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, News};
 use crate::model::{Channel, DeliveryKey, Receipt};
@@ -28,13 +29,14 @@ const TAKEN: &str = r#"{"code":0,"msg":"成功"}"#;
 /// The hook of the account `name`; none without a `hook_secret`.
 pub fn hook(name: &str, settings: &AliyunSettings) -> Option<Arc<dyn Hook>> {
     let secret = SecretPath::new(settings.hook_secret.clone()?);
-    Some(Arc::new(AliyunHook { name: name.to_owned(), secret }))
+    Some(Arc::new(AliyunHook { name: name.to_owned(), secret, codes: settings.codes.clone() }))
 }
 
 #[derive(Debug)]
 struct AliyunHook {
     name: String,
     secret: SecretPath,
+    codes: Codes,
 }
 
 #[derive(Deserialize)]
@@ -93,38 +95,42 @@ impl Hook for AliyunHook {
     }
 }
 
+/// Of a receipt, however it came; `key` names the message, which may be told of more than once.
+pub(super) fn id(account: &str, key: &str, err_code: &str, news: &News) -> Uuid {
+    Receipt::id(account, key, &format!("{err_code} {}", news.as_str()))
+}
+
 impl AliyunHook {
     fn reported(&self, report: &Report, now: Timestamp) -> Vec<Receipt> {
-        let key = report.out_id.as_deref().and_then(|out_id| out_id.parse::<DeliveryKey>().ok());
-        let referred = || {
-            let number = canonical(&report.phone_number)?;
-            let reference = reference(&report.biz_id, &number);
-            Some(About::Reference { provider: self.name.clone(), reference })
+        let delivery = report.out_id.as_deref().and_then(|out_id| out_id.parse::<DeliveryKey>().ok());
+        let (about, key) = match (delivery, canonical(&report.phone_number)) {
+            (Some(delivery), _) => (About::Delivery(delivery), delivery.to_string()),
+            (None, Some(number)) => {
+                let reference = reference(&report.biz_id, &number);
+                (About::Reference { provider: self.name.clone(), reference: reference.clone() }, reference)
+            }
+            // A masked number without a key names nobody.
+            (None, None) => return Vec::new(),
         };
-        // A masked number without a key names nobody.
-        let Some(about) = key.map(About::Delivery).or_else(referred) else { return Vec::new() };
         let at = instant(&report.report_time).map_or(now, |at| at.min(now));
         let detail = told(&report.err_code, &report.err_msg);
         let receipt = |news: News| Receipt {
-            // Biz_id and number name a message, and it may be told of more than once.
-            id: Receipt::id(
-                &self.name,
-                &format!("{} {}", report.biz_id, report.phone_number),
-                &format!("{} {}", report.err_code, news.as_str()),
-            ),
+            id: id(&self.name, &key, &report.err_code, &news),
             about: about.clone(),
             at,
             detail: Some(detail.clone()).filter(|detail| !detail.is_empty()),
             news,
         };
-        carrier::news(report.success, &report.err_code).into_iter().map(receipt).collect()
+        carrier::news(&self.codes, report.success, &report.err_code).into_iter().map(receipt).collect()
     }
 
     /// What a number that is masked replies is nobody's.
     fn replied(&self, reply: &Reply, now: Timestamp) -> Option<Receipt> {
         let news = if opts_out(&reply.content) { News::Unsubscribed } else { News::Replied };
+        // Aliyun does not say among what a sequence_id is one of a kind.
+        let key = format!("reply {} {}", reply.sequence_id, reply.phone_number);
         Some(Receipt {
-            id: Receipt::id(&self.name, &format!("reply {}", reply.sequence_id), news.as_str()),
+            id: Receipt::id(&self.name, &key, news.as_str()),
             about: About::Address { channel: Channel::Sms, address: canonical(&reply.phone_number)? },
             at: instant(&reply.send_time).map_or(now, |at| at.min(now)),
             news,
@@ -154,7 +160,8 @@ mod tests {
     }
 
     fn receive(tail: &str, body: &str) -> Result<Vec<Receipt>, StatusCode> {
-        let hook = AliyunHook { name: "ali".to_owned(), secret: SecretPath::new(Secret::new(SECRET)) };
+        let secret = SecretPath::new(Secret::new(SECRET));
+        let hook = AliyunHook { name: "ali".to_owned(), secret, codes: Codes::default() };
         let answer = hook.receive(&request(tail, body)).map_err(|refusal| refusal.status)?;
         assert_eq!(answer.body, r#"{"code":0,"msg":"成功"}"#);
         Ok(answer.receipts)

@@ -14,6 +14,8 @@ pub(super) struct Call {
     pub(super) action: &'static str,
     pub(super) query: String,
     pub(super) body: String,
+    /// What receipts, and answers about the messages, name the call by.
+    pub(super) out_id: String,
 }
 
 /// # Errors
@@ -38,7 +40,7 @@ pub(super) fn call(messages: &[&Message]) -> Option<Call> {
             ("TemplateCode", &template.template_code),
             ("TemplateParam", &params),
         ]);
-        return Some(Call { action: "SendSms", query, body: String::new() });
+        return Some(Call { action: "SendSms", query, body: String::new(), out_id: key });
     }
     let list = |value: fn(&(&Message, &SmsTemplate)) -> Value| {
         Value::Array(of.iter().map(value).collect()).to_string()
@@ -56,6 +58,7 @@ pub(super) fn call(messages: &[&Message]) -> Option<Call> {
             ("SignNameJson", &signs),
             ("TemplateParamJson", &params),
         ]),
+        out_id,
     })
 }
 

@@ -10,13 +10,14 @@ use campaignd_loadtest::script::{Rule, Then};
 use jiff::Timestamp;
 
 use super::{Aliyun, hook};
-use crate::config::{AliyunSettings, Secret};
-use crate::model::receipt::{About, News};
-use crate::model::{Channel, Outcome, Reason};
+use crate::config::{AliyunSettings, Codes, Secret};
+use crate::model::receipt::{About, Bounce, News};
+use crate::model::{Channel, Outcome, Reason, Receipt};
 use crate::provider::sms::sample::{
-    ACCEPTED, ACCOUNT_REFUSED, HookServer, LOST, NO_ANSWER, RETURNED, messages, sms, verdicts,
+    ACCEPTED, ACCOUNT_REFUSED, AbortOnDrop, HookServer, LOST, NO_ANSWER, RETURNED, message, messages, sms,
+    verdicts,
 };
-use crate::provider::{Provider as _, Session};
+use crate::provider::{HookRequest, Message, Provider as _, Receipts, Session};
 
 const SECRET: &str = "0123456789abcdef";
 
@@ -37,11 +38,19 @@ fn settings(simulator: &Simulator, single: bool) -> AliyunSettings {
         timeout: Duration::from_secs(60),
         single,
         hook_secret: Some(Secret::new(SECRET)),
+        ask_after: None,
+        codes: Codes::default(),
     }
 }
 
+/// Nobody hears what it learns by asking.
+fn provider(settings: &AliyunSettings) -> Aliyun {
+    let (receipts, _) = Receipts::new(1);
+    Aliyun::new("ali", settings, receipts).unwrap()
+}
+
 fn session(simulator: &Simulator, single: bool) -> Box<dyn Session> {
-    Aliyun::new(&settings(simulator, single)).unwrap().session()
+    provider(&settings(simulator, single)).session()
 }
 
 #[tokio::test]
@@ -55,7 +64,7 @@ async fn one_a_call_has_receipts_by_our_key() {
     let settings = settings(&simulator, true);
     hooks.serve(hook("ali", &settings).unwrap());
     simulator.callbacks().aim(format!("{}/hooks/ali/{SECRET}", hooks.public_url()));
-    let provider = Aliyun::new(&settings).unwrap();
+    let provider = provider(&settings);
     assert!(!provider.references());
     let mut session = provider.session();
     session.ready().await.unwrap();
@@ -85,7 +94,7 @@ async fn batches_have_receipts_by_reference() {
     let settings = settings(&simulator, false);
     hooks.serve(hook("ali", &settings).unwrap());
     simulator.callbacks().aim(format!("{}/hooks/ali/{SECRET}", hooks.public_url()));
-    let provider = Aliyun::new(&settings).unwrap();
+    let provider = provider(&settings);
     assert_eq!((provider.references(), provider.chunk_size()), (true, 100));
     let outcomes = provider.session().send(&messages(150)).await;
     assert_eq!(verdicts(&outcomes), [ACCEPTED; 150]);
@@ -148,7 +157,7 @@ async fn what_may_have_been_sent_is_not_sent_again() {
         let simulator = simulator([rule]).await;
         let timeout = Duration::from_secs(if waits { 1 } else { 60 });
         let settings = AliyunSettings { timeout, ..settings(&simulator, true) };
-        let mut session = Aliyun::new(&settings).unwrap().session();
+        let mut session = provider(&settings).session();
         assert_eq!(verdicts(&session.send(&messages(3)).await), [ACCEPTED, wanted, RETURNED], "{shown}");
         assert_eq!(simulator.tally().counts().messages, taken, "{shown}");
         assert_eq!(simulator.server().counts().requests, 2, "{shown}");
@@ -183,7 +192,98 @@ async fn clocks_and_keys_that_fail_in_mid_run_rest_the_account() {
     clock.pin(now);
     assert_eq!(verdicts(&session.send(&messages(1)).await), [ACCEPTED]);
     let wrong = AliyunSettings { access_key_secret: Secret::new("x"), ..settings(&simulator, true) };
-    let outcomes = Aliyun::new(&wrong).unwrap().session().send(&messages(2)).await;
+    let outcomes = provider(&wrong).session().send(&messages(2)).await;
     assert_eq!(verdicts(&outcomes), [ACCOUNT_REFUSED, RETURNED]);
     assert!(hook("ali", &AliyunSettings { hook_secret: None, ..wrong }).is_none());
+}
+
+/// What is learnt, of `single` or batched messages of which one is doubted and one bounced.
+async fn asked(single: bool) -> (Simulator, Vec<Outcome>, Vec<Receipt>) {
+    let options = Options {
+        receipts: Plan { lost: 1.0, ..Plan::default() },
+        rules: vec![
+            Rule::nth(if single { 3 } else { 2 }).cut_after(),
+            Rule::to("13800000002").receipt("MK:0001"),
+        ],
+        ..Options::default()
+    };
+    let simulator = start(options).await;
+    let after = Some(Duration::from_millis(20));
+    let settings = AliyunSettings { ask_after: after, ..settings(&simulator, single) };
+    let (receipts, mut told) = Receipts::new(10);
+    let provider = Aliyun::new("ali", &settings, receipts).unwrap();
+    let mut session = provider.session();
+    let mut outcomes = session.send(&messages(2)).await;
+    outcomes.extend(session.send(&[message(3, "+8613800000003")]).await);
+    assert_eq!(verdicts(&outcomes), [ACCEPTED, ACCEPTED, LOST]);
+    let _listening = AbortOnDrop(tokio::spawn(async move { provider.listen().await }));
+    let mut receipts = Vec::new();
+    for _ in 0..3 {
+        receipts.push(told.recv().await.unwrap());
+    }
+    (simulator, outcomes, receipts)
+}
+
+#[tokio::test]
+async fn messages_without_a_receipt_are_asked_about() {
+    for single in [true, false] {
+        let (simulator, _, receipts) = asked(single).await;
+        let bounced = News::Bounced { bounce: Bounce::Hard, reason: Reason::UnknownRecipient };
+        for (contact, news) in [(1, News::Delivered), (2, bounced), (3, News::Delivered)] {
+            let about = About::Delivery(message(contact, "").delivery);
+            let told = receipts.iter().find(|receipt| receipt.about == about);
+            assert_eq!(told.map(|receipt| &receipt.news), Some(&news), "{single} {contact}");
+        }
+        let calls = simulator.server().counts().requests;
+        assert_eq!(calls, if single { 6 } else { 5 }, "one question a message");
+    }
+}
+
+/// The same receipt has one id, pushed or asked for.
+#[tokio::test]
+async fn what_was_pushed_is_not_news_when_it_is_asked_for() {
+    for single in [true, false] {
+        let (simulator, outcomes, receipts) = asked(single).await;
+        let settings = settings(&simulator, single);
+        let hook = hook("ali", &settings).unwrap();
+        let sent = simulator.tally().newest().remove(0);
+        let pushed = format!(
+            r#"[{{"phone_number": "{}", "success": true, "err_code": "DELIVERED", "biz_id": "{}", "out_id": "{}"}}]"#,
+            sent.phone_number, sent.biz_id, sent.out_id
+        );
+        let request = HookRequest {
+            method: http::Method::POST,
+            tail: SECRET.to_owned(),
+            query: String::new(),
+            headers: http::HeaderMap::new(),
+            body: pushed.into(),
+            peer: [127, 0, 0, 1].into(),
+        };
+        let told = hook.receive(&request).unwrap().receipts;
+        let first = About::Delivery(message(1, "").delivery);
+        let asked = receipts.iter().find(|receipt| receipt.about == first).unwrap();
+        assert_eq!(told[0].id, asked.id, "{:?}", outcomes[0]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_heard_of_is_not_asked_about_and_nobody_asks_unless_told_to() {
+    let simulator = simulator([]).await;
+    for (ask_after, open) in [(None, 0), (Some(Duration::from_nanos(1)), 1)] {
+        let settings = AliyunSettings { ask_after, ..settings(&simulator, true) };
+        let (receipts, _told) = Receipts::new(10);
+        let provider = Aliyun::new("ali", &settings, receipts.clone()).unwrap();
+        let sent = messages(2);
+        assert_eq!(verdicts(&provider.session().send(&sent).await), [ACCEPTED; 2]);
+        let told = |message: &Message| Receipt {
+            id: Receipt::id("ali", "1", "1"),
+            about: About::Delivery(message.delivery),
+            at: Timestamp::now(),
+            news: News::Delivered,
+            detail: None,
+        };
+        receipts.unheard().heard(&[told(&sent[0])]);
+        let asked = std::iter::from_fn(|| receipts.unheard().next("ali"));
+        assert_eq!(asked.map(|question| question.to).collect::<Vec<_>>(), vec![sent[1].to.clone(); open]);
+    }
 }

@@ -3,8 +3,8 @@
 //! An address is called dead only where the service says so and the server does not name another cause: suppressing
 //! people for policy, content or a full mailbox would lose good addresses.
 
-use crate::model::Reason;
 use crate::model::receipt::{Bounce, News};
+use crate::model::{Outcome, Reason};
 use crate::provider::smtp;
 
 /// `service` is what the service makes of it, `words` the receiving server's reply, maybe without its codes, `status`
@@ -24,14 +24,13 @@ pub(super) fn bounced(service: Bounce, status: Option<&str>, words: &str) -> New
     News::Bounced { bounce, reason }
 }
 
-/// The server's reason, where its reply or the enhanced code beside it names one.
+/// The server's reason, by its reply or the enhanced code beside it.
 fn said(status: Option<&str>, words: &str) -> Option<Reason> {
-    let coded = || {
-        let status = status.filter(|status| status.starts_with(['4', '5']))?;
-        let class = status.get(..1)?;
-        smtp::quoted_reason(&format!("{class}50 {status} {words}"))
-    };
-    smtp::quoted_reason(words).or_else(coded)
+    let status = status.filter(|status| status.starts_with(['4', '5'])).unwrap_or_default();
+    match smtp::reported(status, words) {
+        Outcome::Throttled { .. } | Outcome::AccountRefused { .. } => Some(Reason::PolicyRefused),
+        outcome => outcome.reason(),
+    }
 }
 
 #[cfg(test)]

@@ -18,9 +18,10 @@ use tracing::debug;
 
 use super::account::Account;
 use super::pdu::{self, Deliver, Pdu};
-use super::receipt::receipt;
+use super::receipt::receipts;
 use super::status;
 use super::wire::{Answer, Stream, Wire};
+use crate::config::Codes;
 use crate::model::{Outcome, Reason};
 
 /// Deliveries that wait to be handed on, at most.
@@ -58,14 +59,15 @@ impl Link {
         let bound = timeout(wait, bind(account, &mut stream, &mut input)).await;
         bound.map_err(|_| failed(format!("no answer to the bind within {} s", wait.as_secs())))??;
         let (reader, writer) = tokio::io::split(stream);
-        let window = account.settings.window.get().into();
+        let window = account.settings.window.get();
         let wire = Arc::new(Wire::new(writer, account.trust.is_some(), BIND_SEQUENCE, window, wait));
         let (answers, to_write) = mpsc::channel(ANSWERS);
         let (deliveries, to_hand_on) = mpsc::channel(DELIVERIES);
         let mut tasks = JoinSet::new();
         tasks.spawn(keep(Arc::clone(&wire), to_write, account.settings.enquire));
         tasks.spawn(hand_on(Arc::clone(account), to_hand_on, answers.clone()));
-        let reading = Reading { wire: Arc::clone(&wire), reader, input, answers, deliveries };
+        let codes = account.settings.codes.clone();
+        let reading = Reading { wire: Arc::clone(&wire), reader, input, codes, answers, deliveries };
         tasks.spawn(reading.run());
         Ok(Link { wire, _tasks: tasks })
     }
@@ -136,6 +138,7 @@ struct Reading {
     wire: Arc<Wire>,
     reader: ReadHalf<Box<dyn Stream>>,
     input: BytesMut,
+    codes: Codes,
     answers: mpsc::Sender<Pdu>,
     deliveries: mpsc::Sender<Pdu>,
 }
@@ -186,7 +189,7 @@ impl Reading {
         if pdu.status == status::OK {
             return self.wire.answered(pdu.sequence, Answer::Taken(pdu.message_id()));
         }
-        if status::is_throttle(pdu.status) {
+        if status::is_throttle(&self.codes, pdu.status) {
             self.wire.throttle(status::REST);
         }
         if pdu.status == status::NOT_BOUND {
@@ -251,11 +254,12 @@ async fn hand_on(account: Arc<Account>, mut deliveries: mpsc::Receiver<Pdu>, ans
             // It would come again and again if it were refused.
             debug!(provider = account.name, "a deliver_sm cannot be read and is let go");
         }
-        let told = deliver.and_then(|it| receipt(&account.name, account.ids(), &it, Timestamp::now()));
-        let taken = match told.and_then(|told| account.parts.told(told)) {
-            Some(told) => account.receipts.bring(told).await,
-            None => true,
-        };
+        let told = deliver
+            .map(|it| receipts(&account.name, account.ids(), &account.settings.codes, &it, Timestamp::now()));
+        let mut taken = true;
+        for told in told.into_iter().flatten().filter_map(|told| account.parts.told(told)) {
+            taken &= account.receipts.bring(told).await;
+        }
         let status = if taken { status::OK } else { status::COME_AGAIN };
         if answers.send(pdu.answer(status)).await.is_err() {
             return;

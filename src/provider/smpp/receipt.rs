@@ -7,10 +7,12 @@ use jiff::Timestamp;
 
 use super::pdu::{Deliver, Kind};
 use super::text::{decoded, without_header};
+use crate::config::Codes;
 use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, Bounce, News};
 use crate::model::{Channel, Reason, Receipt, address};
 use crate::provider::detail::masked;
+use crate::provider::sms::code;
 
 /// How the ids in receipts are written, in comparison with those in answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,28 +43,49 @@ fn plain(id: &str) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// What the provider said, as a receipt; `None` where nothing in it is news. `provider` is the account's name.
-pub(super) fn receipt(provider: &str, ids: Ids, deliver: &Deliver, now: Timestamp) -> Option<Receipt> {
+/// What the provider said, the message's own first; nothing where nothing in it is news. `provider` is the account's
+/// name.
+pub(super) fn receipts(
+    provider: &str,
+    ids: Ids,
+    codes: &Codes,
+    deliver: &Deliver,
+    now: Timestamp,
+) -> Vec<Receipt> {
     match deliver.kind {
-        Kind::Receipt => of_message(provider, ids, deliver, now),
-        Kind::Reply => of_reply(provider, deliver, now),
-        Kind::Other => None,
+        Kind::Receipt => of_message(provider, ids, codes, deliver, now).unwrap_or_default(),
+        Kind::Reply => of_reply(provider, deliver, now).into_iter().collect(),
+        Kind::Other => Vec::new(),
     }
 }
 
-fn of_message(provider: &str, ids: Ids, deliver: &Deliver, now: Timestamp) -> Option<Receipt> {
+fn of_message(
+    provider: &str,
+    ids: Ids,
+    codes: &Codes,
+    deliver: &Deliver,
+    now: Timestamp,
+) -> Option<Vec<Receipt>> {
     let text = String::from_utf8_lossy(&deliver.content);
     let id = deliver.receipted_message_id.as_deref().or_else(|| field(&text, "id:"))?;
     let reference = ids.of_receipt(id)?;
     let stat = deliver.message_state.and_then(state_name).or_else(|| field(&text, "stat:"))?;
     let stat = stat.to_ascii_uppercase();
-    let error = field(&text, "err:").map(|error| format!(" err:{error}")).unwrap_or_default();
-    Some(Receipt {
-        id: Receipt::id(provider, &reference, &stat),
-        about: About::Reference { provider: provider.to_owned(), reference },
+    let error = field(&text, "err:").map(|error| format!("err:{error}"));
+    let told = |news: News| Receipt {
+        id: match news {
+            News::Unsubscribed => Receipt::id(provider, &reference, &format!("{stat} {}", news.as_str())),
+            _ => Receipt::id(provider, &reference, &stat),
+        },
+        about: About::Reference { provider: provider.to_owned(), reference: reference.clone() },
         at: now,
-        news: news(&stat)?,
-        detail: Some(masked(&format!("{stat}{error}"))),
+        news,
+        detail: Some(masked(&error.iter().fold(stat.clone(), |stat, error| format!("{stat} {error}")))),
+    };
+    let configured = || error.as_deref().and_then(|error| codes.get(error)).or_else(|| codes.get(&stat));
+    Some(match (stat.as_str(), configured()) {
+        ("DELIVRD" | "ACCEPTD" | "ENROUTE", _) | (_, None) => news(&stat).map(told).into_iter().collect(),
+        (_, Some(class)) => code::news(class).into_iter().map(told).collect(),
     })
 }
 
@@ -131,6 +154,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::config::CodeClass;
 
     const PLAIN: Ids = Ids { hex: false };
     const HEX: Ids = Ids { hex: true };
@@ -149,7 +173,7 @@ mod tests {
     }
 
     fn read(ids: Ids, deliver: &Deliver) -> Option<Receipt> {
-        receipt("smsc", ids, deliver, Timestamp::UNIX_EPOCH)
+        receipts("smsc", ids, &Codes::default(), deliver, Timestamp::UNIX_EPOCH).pop()
     }
 
     /// As npm smpp's SMSC wrote it.
@@ -177,6 +201,24 @@ mod tests {
         let other = read(PLAIN, &deliver(Kind::Receipt, b"xid:9 ID:1  STAT:delivrd"));
         assert_eq!(other.unwrap().id, Receipt::id("smsc", "1", "DELIVRD"));
         assert_eq!(read(PLAIN, &deliver(Kind::Other, CAPTURED)), None);
+    }
+
+    #[test]
+    fn errors_mean_what_the_configuration_says() {
+        let codes: Codes =
+            [("err:001", CodeClass::OptedOut), ("EXPIRED", CodeClass::HardBounce)].into_iter().collect();
+        let told = |content: &'static [u8]| {
+            let deliver = deliver(Kind::Receipt, content);
+            receipts("smsc", PLAIN, &codes, &deliver, Timestamp::UNIX_EPOCH)
+        };
+        let both = told(CAPTURED);
+        assert_eq!(
+            (both[0].news.reason(), &both[1].news),
+            (Some(Reason::RecipientRefused), &News::Unsubscribed)
+        );
+        assert_ne!(both[0].id, both[1].id);
+        assert_eq!(told(b"id:1 stat:EXPIRED err:002")[0].news.suppresses(), Some("bounced"));
+        assert_eq!(told(b"id:1 stat:DELIVRD err:001")[0].news, News::Delivered);
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::config::{CodeClass, Codes};
 use crate::model::{Outcome, Reason};
+use crate::provider::sms::code::Means;
 
 pub(super) const OK: u32 = 0;
 /// The provider holds the connection for unbound: whatever is submitted over it meets the same.
@@ -14,64 +18,57 @@ pub(super) const COME_AGAIN: u32 = 0x64;
 /// How long to leave an account alone that was told to slow down; the protocol names no time.
 pub(super) const REST: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Throttled,
-    Temporary,
-    /// No such number.
-    UnknownRecipient,
-    /// The message, or what our side made of it.
-    Message,
-    /// The way, for this recipient or in general.
-    Policy,
-    Account,
-}
-
 /// Status, name, class. What is not here refuses the message.
-const STATUSES: &[(u32, &str, Class)] = &[
-    (0x01, "ESME_RINVMSGLEN", Class::Message),
-    (0x02, "ESME_RINVCMDLEN", Class::Message),
-    (0x03, "ESME_RINVCMDID", Class::Message),
-    (NOT_BOUND, "ESME_RINVBNDSTS", Class::Temporary),
-    (0x05, "ESME_RALYBND", Class::Account),
-    (0x06, "ESME_RINVPRTFLG", Class::Message),
-    (0x07, "ESME_RINVREGDLVFLG", Class::Message),
-    (0x08, "ESME_RSYSERR", Class::Temporary),
-    (0x0A, "ESME_RINVSRCADR", Class::Message),
-    (0x0B, "ESME_RINVDSTADR", Class::UnknownRecipient),
-    (0x0D, "ESME_RBINDFAIL", Class::Account),
-    (0x0E, "ESME_RINVPASWD", Class::Account),
-    (0x0F, "ESME_RINVSYSID", Class::Account),
-    (MESSAGE_QUEUE_FULL, "ESME_RMSGQFUL", Class::Throttled),
-    (0x15, "ESME_RINVSERTYP", Class::Message),
-    (0x33, "ESME_RINVNUMDESTS", Class::UnknownRecipient),
-    (0x34, "ESME_RINVDLNAME", Class::UnknownRecipient),
-    (0x43, "ESME_RINVESMCLASS", Class::Message),
-    (0x44, "ESME_RCNTSUBDL", Class::Message),
-    (0x45, "ESME_RSUBMITFAIL", Class::Temporary),
-    (0x48, "ESME_RINVSRCTON", Class::Message),
-    (0x49, "ESME_RINVSRCNPI", Class::Message),
-    (0x50, "ESME_RINVDSTTON", Class::Message),
-    (0x51, "ESME_RINVDSTNPI", Class::Message),
-    (0x53, "ESME_RINVSYSTYP", Class::Account),
-    (THROTTLED, "ESME_RTHROTTLED", Class::Throttled),
-    (0x61, "ESME_RINVSCHED", Class::Message),
-    (0x62, "ESME_RINVEXPIRY", Class::Message),
-    (COME_AGAIN, "ESME_RX_T_APPN", Class::Temporary),
-    (0x65, "ESME_RX_P_APPN", Class::Message),
-    (0x66, "ESME_RX_R_APPN", Class::Message),
-    (0xC0, "ESME_RINVOPTPARSTREAM", Class::Message),
-    (0xC1, "ESME_ROPTPARNOTALLWD", Class::Message),
-    (0xC2, "ESME_RINVPARLEN", Class::Message),
-    (0xC3, "ESME_RMISSINGOPTPARAM", Class::Message),
-    (0xC4, "ESME_RINVOPTPARAMVAL", Class::Message),
-    (0xFE, "ESME_RDELIVERYFAILURE", Class::Policy),
-    (0xFF, "ESME_RUNKNOWNERR", Class::Temporary),
+const STATUSES: &[(u32, &str, CodeClass)] = &[
+    (0x01, "ESME_RINVMSGLEN", CodeClass::Content),
+    (0x02, "ESME_RINVCMDLEN", CodeClass::Content),
+    (0x03, "ESME_RINVCMDID", CodeClass::Content),
+    (NOT_BOUND, "ESME_RINVBNDSTS", CodeClass::Retry),
+    (0x05, "ESME_RALYBND", CodeClass::Account),
+    (0x06, "ESME_RINVPRTFLG", CodeClass::Content),
+    (0x07, "ESME_RINVREGDLVFLG", CodeClass::Content),
+    (0x08, "ESME_RSYSERR", CodeClass::Retry),
+    (0x0A, "ESME_RINVSRCADR", CodeClass::Content),
+    (0x0B, "ESME_RINVDSTADR", CodeClass::HardBounce),
+    (0x0D, "ESME_RBINDFAIL", CodeClass::Account),
+    (0x0E, "ESME_RINVPASWD", CodeClass::Account),
+    (0x0F, "ESME_RINVSYSID", CodeClass::Account),
+    (MESSAGE_QUEUE_FULL, "ESME_RMSGQFUL", CodeClass::Throttled),
+    (0x15, "ESME_RINVSERTYP", CodeClass::Content),
+    (0x33, "ESME_RINVNUMDESTS", CodeClass::HardBounce),
+    (0x34, "ESME_RINVDLNAME", CodeClass::HardBounce),
+    (0x43, "ESME_RINVESMCLASS", CodeClass::Content),
+    (0x44, "ESME_RCNTSUBDL", CodeClass::Content),
+    (0x45, "ESME_RSUBMITFAIL", CodeClass::Retry),
+    (0x48, "ESME_RINVSRCTON", CodeClass::Content),
+    (0x49, "ESME_RINVSRCNPI", CodeClass::Content),
+    (0x50, "ESME_RINVDSTTON", CodeClass::Content),
+    (0x51, "ESME_RINVDSTNPI", CodeClass::Content),
+    (0x53, "ESME_RINVSYSTYP", CodeClass::Account),
+    (THROTTLED, "ESME_RTHROTTLED", CodeClass::Throttled),
+    (0x61, "ESME_RINVSCHED", CodeClass::Content),
+    (0x62, "ESME_RINVEXPIRY", CodeClass::Content),
+    (COME_AGAIN, "ESME_RX_T_APPN", CodeClass::Retry),
+    (0x65, "ESME_RX_P_APPN", CodeClass::Content),
+    (0x66, "ESME_RX_R_APPN", CodeClass::Content),
+    (0xC0, "ESME_RINVOPTPARSTREAM", CodeClass::Content),
+    (0xC1, "ESME_ROPTPARNOTALLWD", CodeClass::Content),
+    (0xC2, "ESME_RINVPARLEN", CodeClass::Content),
+    (0xC3, "ESME_RMISSINGOPTPARAM", CodeClass::Content),
+    (0xC4, "ESME_RINVOPTPARAMVAL", CodeClass::Content),
+    (0xFE, "ESME_RDELIVERYFAILURE", CodeClass::Blocked),
+    (0xFF, "ESME_RUNKNOWNERR", CodeClass::Retry),
 ];
 
-fn row(status: u32) -> (&'static str, Class) {
+fn row(status: u32) -> (&'static str, CodeClass) {
     let known = STATUSES.iter().find(|(known, _, _)| *known == status);
-    known.map_or(("a status of the provider's own", Class::Message), |(_, name, class)| (*name, *class))
+    known.map_or(("a status of the provider's own", CodeClass::Content), |(_, name, class)| (*name, *class))
+}
+
+/// What the configuration says of a status, by its number or its name, else its row.
+fn class(codes: &Codes, status: u32) -> CodeClass {
+    let (name, class) = row(status);
+    codes.get(&format!("0x{status:X}")).or_else(|| codes.get(name)).unwrap_or(class)
 }
 
 /// The status with its name, as the specification writes them.
@@ -80,26 +77,21 @@ pub(super) fn named(status: u32) -> String {
 }
 
 /// Whether the provider asks to slow down.
-pub(super) fn is_throttle(status: u32) -> bool {
-    row(status).1 == Class::Throttled
+pub(super) fn is_throttle(codes: &Codes, status: u32) -> bool {
+    class(codes, status) == CodeClass::Throttled
 }
 
 /// Whether the same message may be taken in a moment.
-pub(super) fn is_passing(status: u32) -> bool {
-    matches!(row(status).1, Class::Throttled | Class::Temporary)
+pub(super) fn is_passing(codes: &Codes, status: u32) -> bool {
+    matches!(class(codes, status), CodeClass::Throttled | CodeClass::Retry)
 }
 
 /// Of a message that the provider did not take.
-pub(super) fn refused(status: u32) -> Outcome {
+pub(super) fn refused(codes: &Codes, status: u32, now: Timestamp) -> Outcome {
     let detail = named(status);
-    let rejected = |reason| Outcome::Rejected { reason, detail: detail.clone() };
-    match row(status).1 {
-        Class::Throttled => Outcome::Throttled { after: Some(REST), detail },
-        Class::Temporary => Outcome::Retry { reason: Reason::TemporaryFailure, after: None, detail },
-        Class::UnknownRecipient => rejected(Reason::UnknownRecipient),
-        Class::Message => rejected(Reason::MessageRefused),
-        Class::Policy => rejected(Reason::RecipientRefused),
-        Class::Account => Outcome::AccountRefused { detail },
+    match class(codes, status) {
+        CodeClass::Throttled => Outcome::Throttled { after: Some(REST), detail },
+        class => Means::from(class).outcome(detail, now),
     }
 }
 
@@ -107,8 +99,10 @@ pub(super) fn refused(status: u32) -> Outcome {
 pub(super) fn not_bound(status: u32) -> Outcome {
     let name = named(status);
     match row(status).1 {
-        Class::Throttled => Outcome::Throttled { after: Some(REST), detail: format!("not bound: {name}") },
-        Class::Temporary => {
+        CodeClass::Throttled => {
+            Outcome::Throttled { after: Some(REST), detail: format!("not bound: {name}") }
+        }
+        CodeClass::Retry => {
             let detail = format!("not bound: {name}");
             Outcome::Retry { reason: Reason::ConnectionFailed, after: None, detail }
         }
@@ -138,12 +132,19 @@ mod tests {
         ];
         for (statuses, label, reason) in rows {
             for status in statuses {
-                let outcome = refused(*status);
+                let outcome = refused(&Codes::default(), *status, Timestamp::UNIX_EPOCH);
                 assert_eq!((outcome.as_str(), outcome.reason()), (label, reason), "{status:#x}");
             }
         }
-        assert_eq!(refused(0x58).detail(), Some("0x58 ESME_RTHROTTLED"));
-        assert_eq!(refused(0x400).detail(), Some("0x400 a status of the provider's own"));
+        let (none, now) = (Codes::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!(refused(&none, 0x58, now).detail(), Some("0x58 ESME_RTHROTTLED"));
+        assert_eq!(refused(&none, 0x400, now).detail(), Some("0x400 a status of the provider's own"));
+        let codes: Codes = [("0x00000400", CodeClass::Throttled), ("ESME_RSUBMITFAIL", CodeClass::Blocked)]
+            .into_iter()
+            .collect();
+        assert!(is_throttle(&codes, 0x400) && is_passing(&codes, 0x400) && !is_passing(&codes, 0x45));
+        assert_eq!(refused(&codes, 0x400, now).as_str(), "throttled");
+        assert_eq!(refused(&codes, 0x45, now).reason(), Some(Reason::RecipientRefused));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Smpp;
-use crate::config::{Secret, SmppSettings};
+use crate::config::{Codes, Secret, SmppSettings};
 use crate::model::content::SmsContent;
 use crate::model::receipt::{About, News};
 use crate::model::{CampaignNo, Channel, ContactNo, Content, DeliveryKey, Outcome, Purpose, Reason, Receipt};
@@ -40,6 +40,7 @@ fn settings(port: u16) -> SmppSettings {
         hex_ids: false,
         enquire: Duration::from_secs(20),
         timeout: Duration::from_secs(20),
+        codes: Codes::default(),
     }
 }
 
@@ -269,6 +270,22 @@ async fn what_a_cut_leaves_unanswered_is_in_doubt_and_nothing_else() {
         assert_eq!(verdicts(&session.send(&sent[3..]).await), [ACCEPTED; 2]);
         assert_eq!(smsc.tally().counts().repeated, 0);
     }
+}
+
+#[tokio::test]
+async fn a_cut_tears_no_more_messages_than_the_window_holds() {
+    let smsc = smsc(ruled([Rule::nth(41).cut_before()])).await;
+    let settings = SmppSettings { window: NonZeroU16::new(4).unwrap(), ..settings(smsc.addr().port()) };
+    let (provider, _told) = provider(&settings);
+    let mut sending = JoinSet::new();
+    for number in 0..16_i64 {
+        let mut session = ready(&provider).await;
+        let long = move |n| message(4 * number + n, &"a".repeat(300));
+        sending.spawn(async move { session.send(&[long(1), long(2), long(3), long(4)]).await });
+    }
+    let outcomes = sending.join_all().await.concat();
+    let doubtful = verdicts(&outcomes).into_iter().filter(|verdict| *verdict == LOST).count();
+    assert!((1..=4).contains(&doubtful), "{doubtful} of {}", outcomes.len());
 }
 
 #[tokio::test]

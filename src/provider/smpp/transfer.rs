@@ -4,7 +4,8 @@
 //! answered. Of a message in several parts that was taken in part, the refused rest is tried again: nothing that was
 //! taken is ever sent again.
 
-use tokio::sync::oneshot;
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::sleep;
 
 use super::account::Account;
@@ -13,6 +14,7 @@ use super::pdu::{Address, Submit};
 use super::status;
 use super::text::{Encoded, encoded};
 use super::wire::{Answer, Wire};
+use crate::config::Codes;
 use crate::model::content::SmsContent;
 use crate::model::{Content, Outcome, Reason};
 use crate::provider::{Body, Message};
@@ -109,43 +111,53 @@ impl<'c> Transfer<'c> {
         Ok(self.flights.len() - 1)
     }
 
-    /// Puts all unsent parts of a flight on their way, as there is room in the window.
+    /// Puts all unsent parts of a flight on their way, as there is room in the window. They leave together: a
+    /// connection that ends tears no message apart whose parts the window has room for.
     async fn submit(&mut self, number: usize) {
-        let Some(count) = self.flights.get(number).map(|flight| flight.parts.len()) else { return };
-        for part in 0..count {
-            if !self.flights.get(number).is_some_and(|flight| flight.is_unsent(part)) {
-                continue;
-            }
-            let slot = match self.wire.try_slot() {
-                Some(slot) => slot,
-                None => {
-                    // What waits here may be what the window waits for.
-                    self.flush().await;
-                    let Some(slot) = self.wire.slot().await else { return };
-                    if self.wire.is_throttled() && self.is_untouched(number) {
-                        return;
-                    }
-                    slot
-                }
-            };
-            let Some(flight) = self.flights.get_mut(number) else { return };
-            let Some((state, content)) = flight.parts.get_mut(part).zip(flight.encoded.parts.get(part))
-            else {
+        loop {
+            let Some(flight) = self.flights.get(number) else { return };
+            let unsent: Vec<usize> = (0..flight.parts.len()).filter(|part| flight.is_unsent(*part)).collect();
+            if unsent.is_empty() {
                 return;
-            };
-            let Some(registered) = self.wire.register(slot) else { return };
-            let submit = Submit {
-                source: &self.account.source,
-                destination: &flight.to,
-                has_header: count > 1,
-                data_coding: flight.encoded.data_coding,
-                content,
-            };
-            submit.pdu(registered.sequence).write(&mut self.batch.bytes);
-            *state = Part::Waiting(registered.answer);
-            let (end, sequence) = (self.batch.bytes.len(), registered.sequence);
-            self.batch.entries.push(Entry { end, sequence, flight: number, part });
+            }
+            let Some(mut slots) = self.slots(number, unsent.len()).await else { return };
+            for part in unsent {
+                let Some(slot) = slots.split(1) else { break };
+                if self.register(number, part, slot).is_none() {
+                    return;
+                }
+            }
         }
+    }
+
+    async fn slots(&mut self, number: usize, wanted: usize) -> Option<OwnedSemaphorePermit> {
+        if let Some(slots) = self.wire.try_slots(wanted) {
+            return Some(slots);
+        }
+        // What waits here may be what the window waits for.
+        self.flush().await;
+        let slots = self.wire.slots(wanted).await?;
+        (!self.wire.is_throttled() || !self.is_untouched(number)).then_some(slots)
+    }
+
+    /// `None` where nothing more is submitted.
+    fn register(&mut self, number: usize, part: usize, slot: OwnedSemaphorePermit) -> Option<()> {
+        let flight = self.flights.get_mut(number)?;
+        let has_header = flight.parts.len() > 1;
+        let (state, content) = flight.parts.get_mut(part).zip(flight.encoded.parts.get(part))?;
+        let registered = self.wire.register(slot)?;
+        let submit = Submit {
+            source: &self.account.source,
+            destination: &flight.to,
+            has_header,
+            data_coding: flight.encoded.data_coding,
+            content,
+        };
+        submit.pdu(registered.sequence).write(&mut self.batch.bytes);
+        *state = Part::Waiting(registered.answer);
+        let (end, sequence) = (self.batch.bytes.len(), registered.sequence);
+        self.batch.entries.push(Entry { end, sequence, flight: number, part });
+        Some(())
     }
 
     fn is_untouched(&self, number: usize) -> bool {
@@ -190,9 +202,10 @@ impl<'c> Transfer<'c> {
 
     /// Tries the refused parts of messages again whose other parts were taken.
     async fn repair(&mut self) {
+        let codes = &self.account.settings.codes;
         for _ in 0..REPAIRS {
             let torn: Vec<usize> =
-                (0..self.flights.len()).filter(|number| self.flights[*number].is_torn()).collect();
+                (0..self.flights.len()).filter(|number| self.flights[*number].is_torn(codes)).collect();
             if torn.is_empty() || self.wire.is_retired() {
                 return;
             }
@@ -221,12 +234,12 @@ impl Flight<'_> {
     }
 
     /// Taken in part, and the rest may be taken in a moment.
-    fn is_torn(&self) -> bool {
+    fn is_torn(&self, codes: &Codes) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Taken(_)))
             && self.parts.iter().any(|part| matches!(part, Part::Refused(_)))
             && self.parts.iter().all(|part| match part {
                 Part::Taken(_) => true,
-                Part::Refused(status) => status::is_passing(*status),
+                Part::Refused(status) => status::is_passing(codes, *status),
                 _ => false,
             })
     }
@@ -260,7 +273,10 @@ impl Flight<'_> {
                 }
                 Outcome::Accepted { provider_ref }
             }
-            (None, _) if taken == 0 => refused.map_or(Outcome::Returned, |(_, why)| status::refused(why)),
+            (None, _) if taken == 0 => {
+                let codes = &account.settings.codes;
+                refused.map_or(Outcome::Returned, |(_, why)| status::refused(codes, why, Timestamp::now()))
+            }
             // To send it again would double what was taken, to call it rejected would deny that.
             (None, Some((number, why))) => unknown(
                 Reason::NoAnswer,

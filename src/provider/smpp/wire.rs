@@ -40,6 +40,8 @@ pub(super) struct Wire {
     /// By sequence number; `None` once the connection ended.
     waiting: Mutex<Option<HashMap<u32, Waiting>>>,
     slots: Arc<Semaphore>,
+    /// How many slots there are.
+    window: u32,
     sequence: AtomicU32,
     throttled_until: Mutex<Option<Instant>>,
     /// Whether anything came since this was last asked.
@@ -69,13 +71,14 @@ impl Wire {
         half: WriteHalf<Box<dyn Stream>>,
         encrypted: bool,
         sequence: u32,
-        window: usize,
+        window: u16,
         patience: Duration,
     ) -> Self {
         Wire {
             writer: tokio::sync::Mutex::new(Writer { half, encrypted, broken: false }),
             waiting: Mutex::new(Some(HashMap::new())),
-            slots: Arc::new(Semaphore::new(window)),
+            slots: Arc::new(Semaphore::new(usize::from(window))),
+            window: window.into(),
             sequence: AtomicU32::new(sequence),
             throttled_until: Mutex::default(),
             heard: AtomicBool::new(true),
@@ -94,14 +97,18 @@ impl Wire {
         last % 0x7FFF_FFFF + 1
     }
 
-    /// Room for one more submit, at once.
-    pub(super) fn try_slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).try_acquire_owned().ok()
+    /// Room for so many more submits, at once; for as many as the window holds where it cannot hold them.
+    pub(super) fn try_slots(&self, wanted: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).try_acquire_many_owned(self.within(wanted)).ok()
     }
 
-    /// Room for one more submit, once there is some; `None` where nothing more is submitted.
-    pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).acquire_owned().await.ok()
+    /// The same, once there is room; `None` where nothing more is submitted.
+    pub(super) async fn slots(&self, wanted: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_many_owned(self.within(wanted)).await.ok()
+    }
+
+    fn within(&self, wanted: usize) -> u32 {
+        u32::try_from(wanted).unwrap_or(u32::MAX).min(self.window)
     }
 
     /// Before its bytes leave; `None` where nothing more is submitted.

@@ -57,6 +57,11 @@ pub(in crate::provider) fn instant(text: &str) -> Option<Timestamp> {
     OFFSET.to_timestamp(at).ok()
 }
 
+/// `20170101`, the day of an instant as providers are asked for it.
+pub(in crate::provider) fn day(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::fixed(OFFSET)).strftime("%Y%m%d").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +91,7 @@ mod tests {
     fn written_times_are_beijings() {
         assert_eq!(instant("2017-01-01 00:00:00"), Some("2016-12-31T16:00:00Z".parse().unwrap()));
         assert_eq!(instant("2026-11-21 08:03:04").unwrap().to_string(), "2026-11-21T00:03:04Z");
+        assert_eq!(day("2016-12-31T16:00:00Z".parse().unwrap()), "20170101");
         for bad in ["", "yesterday", "2017-13-01 00:00:00"] {
             assert_eq!(instant(bad), None);
         }

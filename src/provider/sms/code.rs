@@ -3,7 +3,13 @@
 use jiff::Timestamp;
 
 use super::beijing::Until;
+use crate::config::{CodeClass, Codes};
+use crate::model::receipt::{Bounce, News};
 use crate::model::{Outcome, Reason};
+
+/// How long to wait where a configured code says so and nobody says for how long.
+const SLOWER: Until = Until::Seconds(10);
+const LATER: Until = Until::Seconds(3_600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::provider) enum Means {
@@ -55,9 +61,46 @@ impl Means {
     }
 }
 
-/// The first row that `code` fits; a `*` stands for anything. What no row knows is taken for the campaign's fault:
-/// it pauses where that repeats, and nothing is lost.
-pub(in crate::provider) fn meaning(table: &[(&str, Means)], code: &str) -> Means {
+impl From<CodeClass> for Means {
+    fn from(class: CodeClass) -> Self {
+        match class {
+            CodeClass::HardBounce => Means::Dead,
+            CodeClass::SoftBounce | CodeClass::Blocked => Means::Closed,
+            CodeClass::OptedOut => Means::OptedOut,
+            CodeClass::Content => Means::Text,
+            CodeClass::Template => Means::Campaign,
+            CodeClass::Account => Means::Account,
+            CodeClass::Throttled => Means::Slower(SLOWER),
+            CodeClass::Later => Means::Later(LATER),
+            CodeClass::Retry => Means::Trouble,
+            CodeClass::Unknown => Means::Doubt,
+        }
+    }
+}
+
+/// The news in a receipt of a message that did not arrive, the message's own first.
+pub(in crate::provider) fn news(class: CodeClass) -> Vec<News> {
+    let bounced = |bounce, reason| News::Bounced { bounce, reason };
+    match class {
+        CodeClass::HardBounce => vec![bounced(Bounce::Hard, Reason::UnknownRecipient)],
+        CodeClass::SoftBounce => vec![bounced(Bounce::Soft, Reason::RecipientRefused)],
+        CodeClass::Blocked => vec![bounced(Bounce::Block, Reason::RecipientRefused)],
+        CodeClass::OptedOut => vec![bounced(Bounce::Block, Reason::RecipientRefused), News::Unsubscribed],
+        CodeClass::Content | CodeClass::Template => vec![bounced(Bounce::Block, Reason::MessageRefused)],
+        CodeClass::Account => vec![bounced(Bounce::Block, Reason::PolicyRefused)],
+        CodeClass::Throttled | CodeClass::Later | CodeClass::Retry => {
+            vec![bounced(Bounce::Soft, Reason::TemporaryFailure)]
+        }
+        CodeClass::Unknown => Vec::new(),
+    }
+}
+
+/// What the configuration says of `code`, else the first row that it fits; a `*` stands for anything. What no row knows
+/// is taken for the campaign's fault: it pauses where that repeats, and nothing is lost.
+pub(in crate::provider) fn meaning(codes: &Codes, table: &[(&str, Means)], code: &str) -> Means {
+    if let Some(class) = codes.get(code) {
+        return class.into();
+    }
     let fits = |pattern: &str| match pattern.split_once('*') {
         Some((start, end)) => {
             code.len() >= start.len() + end.len() && code.starts_with(start) && code.ends_with(end)
@@ -84,7 +127,10 @@ mod tests {
             ("c", Means::Campaign),
             ("", Means::Campaign),
         ] {
-            assert_eq!(meaning(&table, code), wanted, "{code}");
+            assert_eq!(meaning(&Codes::default(), &table, code), wanted, "{code}");
         }
+        let codes: Codes = [("A.B", CodeClass::Blocked), ("new", CodeClass::Retry)].into_iter().collect();
+        let configured = ["a.b", "new", "a.bc"].map(|code| meaning(&codes, &table, code));
+        assert_eq!(configured, [Means::Closed, Means::Trouble, Means::Account]);
     }
 }

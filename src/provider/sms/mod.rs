@@ -3,6 +3,7 @@
 //!
 //! Knows no provider: each brings its own table of codes and its own signature.
 
+pub(super) mod asking;
 pub(super) mod beijing;
 pub(super) mod calls;
 pub(super) mod carrier;

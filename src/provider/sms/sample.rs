@@ -58,6 +58,15 @@ pub(in crate::provider) fn verdicts(outcomes: &[Outcome]) -> Vec<(&'static str, 
     outcomes.iter().map(|outcome| (outcome.as_str(), outcome.reason())).collect()
 }
 
+/// A task that ends with the test.
+pub(in crate::provider) struct AbortOnDrop(pub(in crate::provider) tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Where a simulator posts to: one hook under `/hooks/NAME`, and what it read.
 pub(in crate::provider) struct HookServer {
     pub(in crate::provider) server: Server,

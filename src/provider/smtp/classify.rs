@@ -161,16 +161,6 @@ pub(super) fn refused(reply: &Reply, stage: Stage) -> Outcome {
     }
 }
 
-/// Why mail came back, by the reply that a report of it quotes; `None` where the words are none, or no refusal.
-pub(in crate::provider) fn quoted_reason(words: &str) -> Option<Reason> {
-    let reply = Reply::quoted(words).filter(Reply::is_refusal)?;
-    match refused(&reply, Stage::Data) {
-        Outcome::Rejected { reason, .. } | Outcome::Retry { reason, .. } => Some(reason),
-        Outcome::Throttled { .. } | Outcome::AccountRefused { .. } => Some(Reason::PolicyRefused),
-        _ => None,
-    }
-}
-
 /// The reply on one line, addresses masked, at most 200 bytes.
 pub(super) fn detail(reply: &Reply) -> String {
     match reply.enhanced {

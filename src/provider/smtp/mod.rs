@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub(super) use self::classify::quoted_reason;
 use self::config::Account;
 pub use self::config::{InvalidSmtp, SmtpConfig, Timeouts, Tls};
 use self::connection::Connection;
@@ -57,6 +56,10 @@ impl Provider for Smtp {
     fn session(&self) -> Box<dyn Session> {
         let account = Arc::clone(&self.account);
         Box::new(SmtpSession { account, connection: None, buffers: Buffers::default() })
+    }
+
+    fn defers_recipients(&self) -> bool {
+        true
     }
 
     fn chunk_size(&self) -> usize {

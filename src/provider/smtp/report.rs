@@ -9,13 +9,14 @@ use crate::model::Outcome;
 /// come to. The words of the server that refused go before the status, which others wrote from them.
 pub fn reported(status: &str, words: &str) -> Outcome {
     let (status_class, status) = class_and_code(status);
-    let (code, words) = basic_code(words).unwrap_or((status_class * 100 + 50, words));
-    let (own, text) = enhanced(words);
-    let same_class = code / 100 == status_class;
-    let code_of_status = status.filter(|_| same_class);
+    let reply = Reply::quoted(words).filter(Reply::is_refusal).unwrap_or_else(|| {
+        let (enhanced, text) = enhanced(words);
+        Reply { code: status_class * 100 + 50, enhanced, text: text.to_owned() }
+    });
+    let code_of_status = status.filter(|_| reply.code / 100 == status_class);
     // x.0.0 says nothing.
-    let enhanced = own.filter(|own| *own != (0, 0)).or(code_of_status).or(own);
-    refused(&Reply { code, enhanced, text: text.to_owned() }, Stage::Rcpt)
+    let enhanced = reply.enhanced.filter(|own| *own != (0, 0)).or(code_of_status).or(reply.enhanced);
+    refused(&Reply { enhanced, ..reply }, Stage::Rcpt)
 }
 
 /// Words of others as they may be kept: on one line, cut short, addresses masked.
@@ -28,16 +29,6 @@ fn class_and_code(status: &str) -> (u16, Option<(u16, u16)>) {
     let word = status.split_whitespace().next().unwrap_or_default();
     let class = if word.starts_with('4') { 4 } else { 5 };
     (class, enhanced(word).0)
-}
-
-/// `550 words` and `550-words` of an SMTP reply that refuses.
-fn basic_code(words: &str) -> Option<(u16, &str)> {
-    let (code, rest) = words.split_at_checked(3)?;
-    let code = code.parse().ok().filter(|code| (400..600).contains(code))?;
-    match rest.strip_prefix([' ', '-']) {
-        Some(rest) => Some((code, rest)),
-        None => rest.is_empty().then_some((code, rest)),
-    }
 }
 
 #[cfg(test)]
@@ -57,6 +48,7 @@ mod tests {
                 "rejected",
                 Reason::UnknownRecipient,
             ),
+            ("", "smtp; 550 5.2.2 full", "rejected", Reason::MailboxFull),
             ("5.1.1 (unknown)", "", "rejected", Reason::UnknownRecipient),
             ("5.1.1", "550 no", "rejected", Reason::UnknownRecipient),
             ("5.4.4", "Host or domain name not found", "rejected", Reason::UnknownRecipient),

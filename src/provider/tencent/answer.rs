@@ -5,6 +5,7 @@ use http::Response;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::config::Codes;
 use crate::model::{Outcome, Reason};
 use crate::provider::Message;
 use crate::provider::sms::beijing::Until;
@@ -100,12 +101,17 @@ impl From<Said> for Judged<'_> {
 }
 
 /// The messages of a call go to different numbers.
-pub(super) fn judged<'m>(messages: &[&'m Message], response: &Response<Bytes>, now: Timestamp) -> Judged<'m> {
+pub(super) fn judged<'m>(
+    codes: &Codes,
+    messages: &[&'m Message],
+    response: &Response<Bytes>,
+    now: Timestamp,
+) -> Judged<'m> {
     let Ok(Envelope { response: answer }) = serde_json::from_slice(response.body()) else {
         return Said::All(wordless(response, now)).into();
     };
     if let Some(Refusal { code, message }) = answer.error {
-        return Said::All(meaning(CODES, &code).outcome(told(&code, &message), now)).into();
+        return Said::All(meaning(codes, CODES, &code).outcome(told(&code, &message), now)).into();
     }
     let mut opted_out = Vec::new();
     let outcomes = messages.iter().map(|message| {
@@ -118,7 +124,7 @@ pub(super) fn judged<'m>(messages: &[&'m Message], response: &Response<Bytes>, n
             let provider_ref = Some(status.serial_no.clone()).filter(|serial_no| !serial_no.is_empty());
             return Outcome::Accepted { provider_ref };
         }
-        let means = meaning(CODES, &status.code);
+        let means = meaning(codes, CODES, &status.code);
         if means == Means::OptedOut {
             opted_out.push(*message);
         }
@@ -145,7 +151,12 @@ mod tests {
             "Code": code, "Message": "+8613800000001 says no", "IsoCode": "CN"}]);
         let body = json!({"Response": {"SendStatusSet": set, "RequestId": "1"}}).to_string();
         let messages = messages(1);
-        let judged = judged(&[&messages[0]], &Response::new(Bytes::from(body)), NOW.parse().unwrap());
+        let judged = judged(
+            &Codes::default(),
+            &[&messages[0]],
+            &Response::new(Bytes::from(body)),
+            NOW.parse().unwrap(),
+        );
         let Said::Each(outcomes) = judged.said else { panic!() };
         (outcomes[0].clone(), !judged.opted_out.is_empty())
     }
@@ -247,7 +258,7 @@ mod tests {
         ]);
         let body = json!({"Response": {"SendStatusSet": set, "RequestId": "1"}}).to_string();
         let all: Vec<_> = messages.iter().collect();
-        let answer = judged(&all, &Response::new(Bytes::from(body)), NOW.parse().unwrap());
+        let answer = judged(&Codes::default(), &all, &Response::new(Bytes::from(body)), NOW.parse().unwrap());
         let Said::Each(outcomes) = answer.said else { panic!() };
         assert_eq!(outcomes[0], Outcome::Accepted { provider_ref: Some("5000:1".to_owned()) });
         let wanted = [("unknown", Some(Reason::NoAnswer)), ("rejected", Some(Reason::RecipientRefused))];
@@ -267,7 +278,10 @@ mod tests {
             (200, "<html>".to_owned(), "unknown"),
         ] {
             let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
-            let Said::All(outcome) = judged(&all, &response, NOW.parse().unwrap()).said else { panic!() };
+            let Said::All(outcome) = judged(&Codes::default(), &all, &response, NOW.parse().unwrap()).said
+            else {
+                panic!()
+            };
             assert_eq!(outcome.as_str(), wanted);
         }
     }

@@ -8,13 +8,12 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::config::TencentSettings;
-use crate::model::opt_out::opts_out;
-use crate::model::receipt::{About, News};
-use crate::model::{Channel, Receipt, address};
+use super::told;
+use crate::config::{Codes, TencentSettings};
+use crate::model::Receipt;
+use crate::model::receipt::About;
 use crate::provider::secret_path::SecretPath;
 use crate::provider::sms::beijing::instant;
-use crate::provider::sms::{carrier, told};
 use crate::provider::{Hook, HookAnswer, HookRefusal, HookRequest};
 
 /// The answer that ends the repeats.
@@ -23,13 +22,14 @@ const TAKEN: &str = r#"{"result":0,"errmsg":"OK"}"#;
 /// The hook of the account `name`; none without a `hook_secret`.
 pub fn hook(name: &str, settings: &TencentSettings) -> Option<Arc<dyn Hook>> {
     let secret = SecretPath::new(settings.hook_secret.clone()?);
-    Some(Arc::new(TencentHook { name: name.to_owned(), secret }))
+    Some(Arc::new(TencentHook { name: name.to_owned(), secret, codes: settings.codes.clone() }))
 }
 
 #[derive(Debug)]
 struct TencentHook {
     name: String,
     secret: SecretPath,
+    codes: Codes,
 }
 
 #[derive(Deserialize)]
@@ -88,33 +88,21 @@ impl Hook for TencentHook {
 
 impl TencentHook {
     fn reported(&self, status: &Status, now: Timestamp) -> Vec<Receipt> {
-        let at = instant(&status.user_receive_time).map_or(now, |at| at.min(now));
-        let words = if status.description == status.errmsg { "" } else { &status.description };
-        let detail = told(&status.errmsg, words);
-        let receipt = |news: News| Receipt {
-            id: Receipt::id(&self.name, &status.sid, &format!("{} {}", status.errmsg, news.as_str())),
+        let status = told::Status {
             about: About::Reference { provider: self.name.clone(), reference: status.sid.clone() },
-            at,
-            detail: Some(detail.clone()).filter(|detail| !detail.is_empty()),
-            news,
+            serial_no: &status.sid,
+            at: instant(&status.user_receive_time),
+            success: status.report_status == "SUCCESS",
+            code: &status.errmsg,
+            words: &status.description,
         };
-        let success = status.report_status == "SUCCESS";
-        carrier::news(success, &status.errmsg).into_iter().map(receipt).collect()
+        told::reported(&self.name, &self.codes, &status, now)
     }
 
-    /// What no number replies is nobody's.
     fn replied(&self, reply: &Reply, now: Timestamp) -> Option<Receipt> {
-        let news = if opts_out(&reply.text) { News::Unsubscribed } else { News::Replied };
         let number = format!("+{}{}", reply.nationcode.trim_start_matches('+'), reply.mobile);
-        let address = address::canonical(Channel::Sms, &number).ok()?;
-        let key = format!("reply {address} {} {}", reply.time, reply.text);
-        Some(Receipt {
-            id: Receipt::id(&self.name, &key, news.as_str()),
-            about: About::Address { channel: Channel::Sms, address },
-            at: Timestamp::from_second(reply.time).map_or(now, |at| at.min(now)),
-            news,
-            detail: None,
-        })
+        let reply = told::Reply { number: &number, text: &reply.text, time: reply.time };
+        told::replied(&self.name, &reply, now)
     }
 }
 
@@ -122,13 +110,14 @@ impl TencentHook {
 mod tests {
     use super::*;
     use crate::config::Secret;
-    use crate::model::Reason;
-    use crate::model::receipt::Bounce;
+    use crate::model::receipt::{Bounce, News};
+    use crate::model::{Channel, Reason};
 
     const SECRET: &str = "0123456789abcdef";
 
     fn receive(tail: &str, body: &str) -> Result<Vec<Receipt>, StatusCode> {
-        let hook = TencentHook { name: "qq".to_owned(), secret: SecretPath::new(Secret::new(SECRET)) };
+        let secret = SecretPath::new(Secret::new(SECRET));
+        let hook = TencentHook { name: "qq".to_owned(), secret, codes: Codes::default() };
         let request = HookRequest {
             method: Method::POST,
             tail: tail.to_owned(),

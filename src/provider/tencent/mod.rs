@@ -5,9 +5,11 @@
 
 mod answer;
 mod hook;
+mod pull;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +26,7 @@ use super::http::{Client, Endpoint, InvalidEndpoint, Timeouts};
 use super::sms::calls::{Calls, Said};
 use super::sms::{content, lacks, opt_out};
 use super::{Message, Provider, Receipts, Session};
-use crate::config::TencentSettings;
+use crate::config::{Codes, TencentSettings};
 use crate::model::Outcome;
 use crate::model::content::TencentTemplate;
 
@@ -45,6 +47,8 @@ struct Account {
     endpoint: Arc<Endpoint>,
     signer: Signer,
     sdk_app_id: String,
+    codes: Codes,
+    pull_every: Option<Duration>,
     receipts: Receipts,
 }
 
@@ -64,12 +68,15 @@ impl Tencent {
             endpoint: Arc::new(endpoint),
             signer,
             sdk_app_id: settings.sdk_app_id.clone(),
+            codes: settings.codes.clone(),
+            pull_every: settings.pull_every,
             receipts,
         };
         Ok(Tencent { account: Arc::new(account) })
     }
 }
 
+#[async_trait]
 impl Provider for Tencent {
     fn session(&self) -> Box<dyn Session> {
         let account = Arc::clone(&self.account);
@@ -83,6 +90,13 @@ impl Provider for Tencent {
 
     fn chunk_size(&self) -> usize {
         MOST
+    }
+
+    async fn listen(&self) {
+        match self.account.pull_every {
+            Some(every) => pull::pull(&self.account, every).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -129,7 +143,7 @@ impl TencentSession {
         let headers = self.account.signer.headers("SendSms", &body, now);
         let left = || messages.iter().for_each(|message| message.permit.spend());
         match self.client.request(Method::POST, "/", headers, body.into(), left).await {
-            Ok(response) => judged(messages, &response, now),
+            Ok(response) => judged(&self.account.codes, messages, &response, now),
             Err(no_answer) => Said::All(no_answer.into()).into(),
         }
     }

@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{Tencent, hook};
-use crate::config::{Secret, TencentSettings};
-use crate::model::receipt::{About, News};
+use crate::config::{Codes, Secret, TencentSettings};
+use crate::model::receipt::{About, Bounce, News};
 use crate::model::{Channel, Outcome, Reason, Receipt};
 use crate::provider::sms::sample::{
-    ACCEPTED, ACCOUNT_REFUSED, HookServer, LOST, NO_ANSWER, RETURNED, messages, sms, verdicts,
+    ACCEPTED, ACCOUNT_REFUSED, AbortOnDrop, HookServer, LOST, NO_ANSWER, RETURNED, message, messages, sms,
+    verdicts,
 };
 use crate::provider::{Provider as _, Receipts};
 
@@ -39,6 +40,8 @@ fn settings(simulator: &Simulator) -> TencentSettings {
         ca_file: None,
         timeout: Duration::from_secs(60),
         hook_secret: Some(Secret::new(SECRET)),
+        pull_every: None,
+        codes: Codes::default(),
     }
 }
 
@@ -194,4 +197,75 @@ async fn clocks_and_keys_that_fail_in_mid_run_rest_the_account() {
         let (provider, _receipts) = provider(&wrong);
         assert_eq!(verdicts(&provider.session().send(&messages(1)).await), [ACCOUNT_REFUSED]);
     }
+}
+
+#[tokio::test]
+async fn receipts_that_were_not_pushed_are_fetched() {
+    let options = Options {
+        receipts: Plan { lost: 1.0, ..Plan::default() },
+        rules: vec![Rule::nth(2).cut_after(), Rule::to("+8613800000002").receipt("MK:0001")],
+        ..Options::default()
+    };
+    let simulator = start(options).await;
+    let every = Some(Duration::from_millis(20));
+    let (provider, mut told) = provider(&TencentSettings { pull_every: every, ..settings(&simulator) });
+    let mut session = provider.session();
+    // More than a page, then one whose answer is lost.
+    let outcomes = session.send(&messages(150)).await;
+    assert_eq!(verdicts(&outcomes), [ACCEPTED; 150]);
+    assert_eq!(verdicts(&session.send(&[message(151, "+8613800000151")]).await), [LOST]);
+    assert!(!simulator.reply("+8613800000001", "商店", "T").await, "nobody is called");
+    let _listening = AbortOnDrop(tokio::spawn(async move { provider.listen().await }));
+    let mut receipts = Vec::new();
+    for _ in 0..152 {
+        receipts.push(told.recv().await.unwrap());
+    }
+    let of =
+        |about: &About| receipts.iter().find(|receipt| receipt.about == *about).map(|it| it.news.clone());
+    let bounced = News::Bounced { bounce: Bounce::Hard, reason: Reason::UnknownRecipient };
+    let reference = |place: usize| About::Reference {
+        provider: "qq".to_owned(),
+        reference: outcomes[place].detail().unwrap().to_owned(),
+    };
+    assert_eq!((of(&reference(0)), of(&reference(1))), (Some(News::Delivered), Some(bounced)));
+    let lost = message(151, "").delivery;
+    assert_eq!(of(&About::Delivery(lost)), Some(News::Delivered), "the doubt is settled");
+    let address = "+8613800000001".to_owned();
+    assert_eq!(of(&About::Address { channel: Channel::Sms, address }), Some(News::Unsubscribed));
+    let calls = simulator.server().counts().requests;
+    assert!(calls >= 2 + 3, "two pages, and the replies: {calls}");
+}
+
+/// A receipt that was pushed and is fetched again has one id.
+#[tokio::test]
+async fn what_was_pushed_is_not_news_when_it_is_fetched() {
+    let (simulator, hooks) = (simulator([]).await, HookServer::start().await);
+    let every = Some(Duration::from_millis(20));
+    let settings = TencentSettings { pull_every: every, ..settings(&simulator) };
+    hooks.serve(hook("qq", &settings).unwrap());
+    simulator.callbacks().aim(format!("{}/hooks/qq/{SECRET}", hooks.public_url()));
+    let (provider, mut told) = provider(&settings);
+    assert_eq!(verdicts(&provider.session().send(&messages(2)).await), [ACCEPTED; 2]);
+    assert!(simulator.reply("+8613800000001", "商店", "T").await);
+    simulator.callbacks().settled(|counts| counts.taken == 3).await;
+    let _listening = AbortOnDrop(tokio::spawn(async move { provider.listen().await }));
+    let pushed: HashSet<_> = hooks.receipts().iter().map(|receipt| receipt.id).collect();
+    let mut fetched = HashSet::new();
+    while fetched.len() < 3 {
+        fetched.insert(told.recv().await.unwrap().id);
+    }
+    assert_eq!(pushed, fetched);
+}
+
+#[tokio::test]
+async fn who_may_not_fetch_is_told_so_and_tries_later() {
+    let simulator = simulator([]).await;
+    let wrong = TencentSettings {
+        secret_key: Secret::new("x"),
+        pull_every: Some(Duration::from_millis(20)),
+        ..settings(&simulator)
+    };
+    let (provider, _told) = provider(&wrong);
+    provider.listen().await;
+    assert_eq!(simulator.server().counts().requests, 1);
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::code::refusal;
+use crate::config::Codes;
 use crate::model::Outcome;
 use crate::provider::http::retry_after;
 use crate::provider::sms::code::Means;
@@ -19,7 +20,7 @@ enum Answer {
 }
 
 /// The outcome, and whether the recipient is on Twilio's list of people who opted out.
-pub(super) fn judged(response: &Response<Bytes>, now: Timestamp) -> (Outcome, bool) {
+pub(super) fn judged(codes: &Codes, response: &Response<Bytes>, now: Timestamp) -> (Outcome, bool) {
     let (code, message) = match serde_json::from_slice(response.body()) {
         Ok(Answer::Message { sid }) if response.status().is_success() => {
             return (Outcome::Accepted { provider_ref: Some(sid) }, false);
@@ -27,7 +28,7 @@ pub(super) fn judged(response: &Response<Bytes>, now: Timestamp) -> (Outcome, bo
         Ok(Answer::Refusal { code, message }) => (code, message),
         Ok(Answer::Message { .. }) | Err(_) => return (wordless(response, now), false),
     };
-    let means = match refusal(code) {
+    let means = match refusal(codes, code) {
         // Whatever Twilio says with it, a 5xx does not say how far the request came.
         _ if response.status().is_server_error() => Means::Doubt,
         means => means,
@@ -51,7 +52,7 @@ mod tests {
 
     fn of(status: u16, body: impl ToString) -> (Outcome, bool) {
         let response = Response::builder().status(status).body(Bytes::from(body.to_string())).unwrap();
-        judged(&response, Timestamp::UNIX_EPOCH)
+        judged(&Codes::default(), &response, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
@@ -100,7 +101,10 @@ mod tests {
         }
         let busy = Response::builder().status(429).header("retry-after", "7");
         let busy = busy.body(Bytes::from_static(br#"{"code": 20429, "message": "x"}"#)).unwrap();
-        let Outcome::Throttled { after, .. } = judged(&busy, Timestamp::UNIX_EPOCH).0 else { panic!() };
+        let Outcome::Throttled { after, .. } = judged(&Codes::default(), &busy, Timestamp::UNIX_EPOCH).0
+        else {
+            panic!()
+        };
         assert_eq!(after, Some(Duration::from_secs(7)));
     }
 }

@@ -1,10 +1,10 @@
 //! Twilio's codes: what refuses a message at once, and what its statuses say later.
 //! <https://www.twilio.com/docs/api/errors>
 
-use crate::model::Reason;
-use crate::model::receipt::{Bounce, News};
+use crate::config::{CodeClass, Codes};
+use crate::model::receipt::News;
 use crate::provider::sms::beijing::Until;
-use crate::provider::sms::code::{Means, meaning};
+use crate::provider::sms::code::{Means, meaning, news};
 
 /// The same codes stand in answers and in statuses.
 const CODES: &[(&str, Means)] = &[
@@ -41,27 +41,30 @@ const CODES: &[(&str, Means)] = &[
     ("20503", Means::Doubt),
 ];
 
-pub(super) fn refusal(code: u32) -> Means {
-    meaning(CODES, &code.to_string())
+pub(super) fn refusal(codes: &Codes, code: u32) -> Means {
+    meaning(codes, CODES, &code.to_string())
 }
 
 /// The news of a message that was not delivered.
-pub(super) fn undelivered(code: Option<&str>) -> Vec<News> {
-    let bounced = |bounce, reason| News::Bounced { bounce, reason };
-    match code.filter(|code| !code.is_empty()).map(|code| meaning(CODES, code)) {
-        Some(Means::Dead) => vec![bounced(Bounce::Hard, Reason::UnknownRecipient)],
-        Some(Means::Closed) => vec![bounced(Bounce::Block, Reason::RecipientRefused)],
-        Some(Means::OptedOut) => vec![bounced(Bounce::Block, Reason::RecipientRefused), News::Unsubscribed],
+pub(super) fn undelivered(codes: &Codes, code: Option<&str>) -> Vec<News> {
+    let code = code.unwrap_or_default();
+    let class = codes.get(code).unwrap_or_else(|| match meaning(codes, CODES, code) {
+        Means::Dead => CodeClass::HardBounce,
+        Means::Closed => CodeClass::Blocked,
+        Means::OptedOut => CodeClass::OptedOut,
         // A carrier's filter judges sender and text.
-        Some(Means::Text | Means::Account) => vec![bounced(Bounce::Block, Reason::PolicyRefused)],
-        Some(Means::Trouble) => vec![bounced(Bounce::Soft, Reason::TemporaryFailure)],
-        _ => vec![bounced(Bounce::Soft, Reason::RecipientRefused)],
-    }
+        Means::Text | Means::Account => CodeClass::Account,
+        Means::Trouble => CodeClass::Retry,
+        _ => CodeClass::SoftBounce,
+    });
+    news(class)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Reason;
+    use crate::model::receipt::Bounce;
 
     #[test]
     fn failures_later_say_what_they_say_of_the_number() {
@@ -77,9 +80,9 @@ mod tests {
             ("39999", bounced(Bounce::Soft, Reason::RecipientRefused)),
             ("", bounced(Bounce::Soft, Reason::RecipientRefused)),
         ] {
-            assert_eq!(undelivered(Some(code)), [wanted], "{code}");
+            assert_eq!(undelivered(&Codes::default(), Some(code)), [wanted], "{code}");
         }
-        assert_eq!(undelivered(Some("21610"))[1], News::Unsubscribed);
-        assert_eq!(undelivered(None).len(), 1);
+        assert_eq!(undelivered(&Codes::default(), Some("21610"))[1], News::Unsubscribed);
+        assert_eq!(undelivered(&Codes::default(), None).len(), 1);
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::code::undelivered;
 use super::signature::signed;
-use crate::config::{Secret, TwilioSettings};
+use crate::config::{Codes, Secret, TwilioSettings};
 use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, News};
 use crate::model::{Channel, Receipt, address};
@@ -21,6 +21,7 @@ pub fn hook(name: &str, settings: &TwilioSettings, public_url: &str) -> Arc<dyn 
         name: name.to_owned(),
         auth_token: settings.auth_token.clone(),
         url: super::hook_url(public_url, name),
+        codes: settings.codes.clone(),
     })
 }
 
@@ -29,6 +30,7 @@ struct TwilioHook {
     name: String,
     auth_token: Secret,
     url: String,
+    codes: Codes,
 }
 
 impl Hook for TwilioHook {
@@ -75,7 +77,10 @@ impl TwilioHook {
                 let reference =
                     || About::Reference { provider: self.name.clone(), reference: sid.to_owned() };
                 let key = query.get("mid").and_then(|key| key.parse().ok());
-                (key.map_or_else(reference, About::Delivery), progress(status, fields.get("ErrorCode")))
+                (
+                    key.map_or_else(reference, About::Delivery),
+                    progress(&self.codes, status, fields.get("ErrorCode")),
+                )
             }
             None => {
                 let from = fields.get("From").and_then(|from| address::canonical(Channel::Sms, from).ok());
@@ -84,26 +89,35 @@ impl TwilioHook {
                 (About::Address { channel: Channel::Sms, address }, vec![replied(fields)])
             }
         };
-        let detail = fields
-            .get("ErrorCode")
-            .map(|code| format!("error {}", code.chars().take(16).collect::<String>()));
-        let receipt = |news: News| Receipt {
-            id: Receipt::id(&self.name, sid, news.as_str()),
-            about: about.clone(),
-            at: now,
-            news,
-            detail: detail.clone(),
-        };
-        news.into_iter().map(receipt).collect()
+        let code = fields.get("ErrorCode");
+        news.into_iter().map(|news| receipt(&self.name, sid, about.clone(), news, code, now)).collect()
+    }
+}
+
+/// Of the message `sid`, however it came; `code` is its error. `provider` is the account's name.
+pub(super) fn receipt(
+    provider: &str,
+    sid: &str,
+    about: About,
+    news: News,
+    code: Option<&str>,
+    now: Timestamp,
+) -> Receipt {
+    Receipt {
+        id: Receipt::id(provider, sid, news.as_str()),
+        about,
+        at: now,
+        news,
+        detail: code.map(|code| format!("error {}", code.chars().take(16).collect::<String>())),
     }
 }
 
 /// `queued` and `sending` say no more than the answer did, but the answer may be lost.
-fn progress(status: &str, code: Option<&str>) -> Vec<News> {
+pub(super) fn progress(codes: &Codes, status: &str, code: Option<&str>) -> Vec<News> {
     match status {
         "accepted" | "scheduled" | "queued" | "sending" | "sent" => vec![News::Accepted],
         "delivered" | "read" => vec![News::Delivered],
-        "undelivered" | "failed" | "canceled" => undelivered(code),
+        "undelivered" | "failed" | "canceled" => undelivered(codes, code),
         _ => Vec::new(),
     }
 }
@@ -147,7 +161,12 @@ mod tests {
     }
 
     fn receive(request: &HookRequest) -> Result<Vec<Receipt>, StatusCode> {
-        let hook = TwilioHook { name: "tw".into(), auth_token: Secret::new(TOKEN), url: URL.into() };
+        let hook = TwilioHook {
+            name: "tw".into(),
+            auth_token: Secret::new(TOKEN),
+            url: URL.into(),
+            codes: Codes::default(),
+        };
         hook.receive(request).map(|answer| answer.receipts).map_err(|refusal| refusal.status)
     }
 

@@ -3,6 +3,7 @@
 //! It knows no idempotency: a call without an answer is in doubt until a status comes, whose address carries our key.
 
 mod answer;
+mod asking;
 mod code;
 mod hook;
 mod signature;
@@ -19,12 +20,15 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use jiff::Timestamp;
 
 use self::answer::judged;
+use self::asking::{Asking, mark};
 pub use self::hook::hook;
 use super::http::{Client, Endpoint, InvalidEndpoint, Timeouts};
+use super::sms::asking::ask;
 use super::sms::calls::{Calls, Said};
 use super::sms::{content, form, lacks, opt_out};
+use super::unheard::Question;
 use super::{Message, Provider, Receipts, Session};
-use crate::config::{Secret, Sender, TwilioSettings};
+use crate::config::{Codes, Secret, Sender, TwilioSettings};
 use crate::model::Outcome;
 
 /// TCP, and again the TLS handshake.
@@ -47,6 +51,8 @@ struct Account {
     login: Secret,
     sender: Sender,
     hook_url: String,
+    codes: Codes,
+    ask_after: Option<Duration>,
     receipts: Receipts,
 }
 
@@ -77,12 +83,15 @@ impl Twilio {
             login: Secret::new(STANDARD.encode(format!("{account_sid}:{}", auth_token.reveal()))),
             sender: settings.sender.clone(),
             hook_url: hook_url(public_url, name),
+            codes: settings.codes.clone(),
+            ask_after: settings.ask_after,
             receipts,
         };
         Ok(Twilio { account: Arc::new(account) })
     }
 }
 
+#[async_trait]
 impl Provider for Twilio {
     fn session(&self) -> Box<dyn Session> {
         let account = Arc::clone(&self.account);
@@ -92,6 +101,16 @@ impl Provider for Twilio {
 
     fn chunk_size(&self) -> usize {
         CHUNK
+    }
+
+    async fn listen(&self) {
+        let account = &self.account;
+        match account.ask_after {
+            Some(after) => {
+                ask(&account.name, &account.receipts, after, &mut Asking::new(Arc::clone(account))).await
+            }
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -119,6 +138,17 @@ impl Account {
     }
 }
 
+impl Account {
+    /// Keeps in mind what is to be asked about: a message of which no end is known.
+    fn remember(&self, message: &Message, outcome: &Outcome, text: &str, now: Timestamp) {
+        let Some(after) = self.ask_after else { return };
+        let question = Question::after(outcome, message.delivery, &message.to, now, mark(text));
+        if let Some(question) = question {
+            self.receipts.unheard().ask(&self.name, question, after);
+        }
+    }
+}
+
 /// # Errors
 /// The outcome of a message that has no text.
 fn text(message: &Message) -> Result<&str, Outcome> {
@@ -134,17 +164,18 @@ struct TwilioSession {
 impl TwilioSession {
     async fn call(&mut self, message: &Message) -> Outcome {
         let (account, now) = (&self.account, Timestamp::now());
-        let body = match text(message) {
-            Ok(text) => account.body(message, text),
+        let text = match text(message) {
+            Ok(text) => text,
             Err(refused) => return refused,
         };
+        let body = account.body(message, text);
         let left = || message.permit.spend();
         let request = self.client.request(Method::POST, &account.path, account.headers(), body.into(), left);
-        let response = match request.await {
-            Ok(response) => response,
-            Err(no_answer) => return no_answer.into(),
+        let (outcome, opted_out) = match request.await {
+            Ok(response) => judged(&account.codes, &response, now),
+            Err(no_answer) => (no_answer.into(), false),
         };
-        let (outcome, opted_out) = judged(&response, now);
+        account.remember(message, &outcome, text, now);
         if opted_out {
             account.receipts.bring(opt_out(&account.name, message, now)).await;
         }

@@ -8,11 +8,12 @@ use campaignd_loadtest::twilio::{Options, Twilio as Simulator};
 use tokio::sync::mpsc;
 
 use super::{Twilio, hook};
-use crate::config::{Secret, Sender, TwilioSettings};
+use crate::config::{Codes, Secret, Sender, TwilioSettings};
 use crate::model::receipt::{About, Bounce, News};
 use crate::model::{Channel, Reason, Receipt};
 use crate::provider::sms::sample::{
-    ACCEPTED, ACCOUNT_REFUSED, HookServer, LOST, NO_ANSWER, RETURNED, message, messages, sms, verdicts,
+    ACCEPTED, ACCOUNT_REFUSED, AbortOnDrop, HookServer, LOST, NO_ANSWER, RETURNED, message, messages, sms,
+    verdicts,
 };
 use crate::provider::{Provider as _, Receipts};
 
@@ -32,6 +33,8 @@ fn settings(simulator: &Simulator) -> TwilioSettings {
         base_url: format!("http://{}", simulator.addr()),
         ca_file: None,
         timeout: Duration::from_secs(60),
+        ask_after: None,
+        codes: Codes::default(),
     }
 }
 
@@ -161,4 +164,57 @@ async fn a_wrong_token_rests_the_account() {
         assert_eq!(verdicts(&provider.session().send(&messages(2)).await), [ACCOUNT_REFUSED, RETURNED]);
         assert!(!format!("{provider:?}").contains("test_auth_token"));
     }
+}
+
+#[tokio::test]
+async fn messages_without_a_last_status_are_asked_about() {
+    let simulator = start(Options {
+        receipts: Plan { lost: 1.0, ..Plan::default() },
+        rules: vec![Rule::nth(3).cut_after(), Rule::to("+8613800000002").receipt("30005")],
+        ..Options::default()
+    })
+    .await;
+    let after = Some(Duration::from_millis(20));
+    let (provider, mut told) = provider(&TwilioSettings { ask_after: after, ..settings(&simulator) });
+    let mut session = provider.session();
+    let outcomes = session.send(&messages(3)).await;
+    assert_eq!(verdicts(&outcomes), [ACCEPTED, ACCEPTED, LOST]);
+    let _listening = AbortOnDrop(tokio::spawn(async move { provider.listen().await }));
+    let mut receipts = Vec::new();
+    for _ in 0..3 {
+        receipts.push(told.recv().await.unwrap());
+    }
+    let dead = News::Bounced { bounce: Bounce::Hard, reason: Reason::UnknownRecipient };
+    for (contact, news) in [(1, News::Delivered), (2, dead), (3, News::Delivered)] {
+        let about = About::Delivery(message(contact, "").delivery);
+        let told = receipts.iter().find(|receipt| receipt.about == about);
+        assert_eq!(told.map(|receipt| &receipt.news), Some(&news), "{contact}");
+    }
+    let sid = simulator.tally().newest()[0].sid.clone();
+    let first = About::Delivery(message(1, "").delivery);
+    let asked = receipts.iter().find(|receipt| receipt.about == first).unwrap();
+    assert_eq!(asked.id, Receipt::id("tw", &sid, "delivered"), "as the status that was lost");
+}
+
+/// Of two equal texts to one number nobody knows which is whose.
+#[tokio::test]
+async fn doubts_that_cannot_be_told_apart_stay() {
+    let simulator = start(Options {
+        receipts: Plan { lost: 1.0, ..Plan::default() },
+        rules: vec![Rule::nth(1).cut_after(), Rule::nth(2).cut_after()],
+        ..Options::default()
+    })
+    .await;
+    let after = Some(Duration::from_millis(20));
+    let (provider, mut told) = provider(&TwilioSettings { ask_after: after, ..settings(&simulator) });
+    let mut twin = message(2, "+8613800000001");
+    sms(&mut twin).text = sms(&mut message(1, "")).text.clone();
+    for message in [message(1, "+8613800000001"), twin] {
+        assert_eq!(verdicts(&provider.session().send(&[message]).await), [LOST]);
+    }
+    let listening = AbortOnDrop(tokio::spawn(async move { provider.listen().await }));
+    // The fifth request asks again: the first two questions are answered.
+    simulator.server().received(2 + 3).await;
+    drop(listening);
+    assert!(told.try_recv().is_err());
 }

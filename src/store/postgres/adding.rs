@@ -8,45 +8,44 @@ use std::collections::{HashMap, HashSet};
 use deadpool_postgres::GenericClient;
 use tokio_postgres::error::SqlState;
 
-use super::entries::{AddressColumns, ContactColumns, Entry};
+use super::entries::{AddressColumns, AddressName, ContactColumns, Entry};
 use crate::store::Result;
 
-/// The addresses of `entries` that somebody owns, and perhaps some more.
-pub(super) async fn taken(
+/// The addresses of `entries` that somebody owns.
+pub(super) async fn taken<'a>(
     client: &impl GenericClient,
-    entries: &[Entry<'_>],
-) -> Result<HashSet<(i16, String, String)>> {
+    entries: &[Entry<'a>],
+) -> Result<HashSet<AddressName<'a>>> {
     let names: Vec<_> = entries.iter().flat_map(|entry| &entry.addresses).map(|row| row.name()).collect();
-    let channels: HashSet<i16> = names.iter().map(|(channel, ..)| *channel).collect();
-    let apps: HashSet<&str> = names.iter().map(|(_, app, _)| *app).collect();
+    let channels: Vec<i16> = names.iter().map(|(channel, ..)| *channel).collect();
+    let apps: Vec<&str> = names.iter().map(|(_, app, _)| *app).collect();
     let addresses: Vec<&str> = names.iter().map(|(.., address)| *address).collect();
     let statement = client
         .prepare_cached(
-            "SELECT channel, app, address FROM addresses
-             WHERE channel = ANY($1) AND app = ANY($2) AND address = ANY($3)",
+            "SELECT n.position - 1 FROM unnest($1::smallint[], $2::text[], $3::text[])
+                 WITH ORDINALITY AS n (channel, app, address, position)
+             JOIN LATERAL (SELECT FROM addresses a
+                 WHERE a.channel = n.channel AND a.app = n.app AND a.address = n.address LIMIT 1) AS a ON true",
         )
         .await?;
-    let (channels, apps) = (Vec::from_iter(channels), Vec::from_iter(apps));
     let rows = client.query(&statement, &[&channels, &apps, &addresses]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+    let positions = rows.iter().filter_map(|row| usize::try_from(row.get::<_, i64>(0)).ok());
+    Ok(positions.filter_map(|position| names.get(position).copied()).collect())
 }
 
 /// Those that are new in every respect, and the others; each in order. No address of one half is in the other.
 pub(super) fn part<'a>(
     entries: Vec<Entry<'a>>,
     known: &HashMap<String, i64>,
-    taken: &HashSet<(i16, String, String)>,
+    taken: &HashSet<AddressName<'a>>,
 ) -> (Vec<Entry<'a>>, Vec<Entry<'a>>) {
     let mut times: HashMap<_, usize> = HashMap::new();
     for row in entries.iter().flat_map(|entry| &entry.addresses) {
         *times.entry(row.name()).or_default() += 1;
     }
-    let free = |(channel, app, address): (i16, &str, &str)| {
-        taken.is_empty() || !taken.contains(&(channel, app.to_owned(), address.to_owned()))
-    };
     entries.into_iter().partition(|entry| {
         let names = || entry.addresses.iter().map(|row| row.name());
-        !known.contains_key(entry.id()) && names().all(|name| times[&name] == 1 && free(name))
+        !known.contains_key(entry.id()) && names().all(|name| times[&name] == 1 && !taken.contains(&name))
     })
 }
 

@@ -1,18 +1,20 @@
 //! Contacts on PostgreSQL: lookups, erasure, suppressions.
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
+use super::erasing::{erase, erase_late};
 use super::{PgStore, decode};
 use crate::model::contact::Contact;
 use crate::model::{Channel, EventKind, Reason, State};
-use crate::store::Result;
 use crate::store::contacts::{
     AddressRecord, ContactRecord, Contacts, EngagementRecord, ForeignAddress, Suppression, SuppressionRecord,
     TimelineEntry, TimelineWhat, Upsert,
 };
+use crate::store::{Admin, Result};
 
 #[async_trait]
 impl Contacts for PgStore {
@@ -118,38 +120,20 @@ impl Contacts for PgStore {
     }
 
     async fn erase_contact(&self, external_id: &str) -> Result<bool> {
-        let hash = self.address_hash(Channel::Email, &format!("contact:{external_id}")).await?;
+        let hash = self.secrets().await?.contact_hash(external_id)?;
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
-        let erased = transaction
-            .query_opt(
-                "UPDATE contacts SET external_id = NULL, attributes = '{}', tags = '{}', locale = NULL, timezone = NULL,
-                        erased_at = now(), erased_hash = $2, updated_at = now()
-                 WHERE external_id = $1 RETURNING number",
-                &[&external_id, &hash],
-            )
-            .await?;
-        let Some(row) = erased else { return Ok(false) };
-        let contact: i64 = row.get(0);
-        // A list that waits to be planned still names the contact; without the address nothing can bring it back.
-        transaction
-            .execute(
-                "UPDATE stage s SET address = NULL, data = NULL WHERE s.external_id = $1
-                 OR lower(s.address) IN (SELECT a.address FROM addresses a WHERE a.contact = $2)",
-                &[&external_id, &contact],
-            )
-            .await?;
-        for statement in [
-            "DELETE FROM addresses WHERE contact = $1",
-            "DELETE FROM recipient_data WHERE campaign = ANY (ARRAY(SELECT number FROM campaigns)) AND contact = $1",
-            "UPDATE events SET client_ip = NULL, user_agent = NULL, detail = NULL WHERE contact = $1",
-            "UPDATE contact_engagement SET hours = '{}' WHERE contact = $1",
-            "UPDATE attempts SET detail = '' WHERE campaign = ANY (ARRAY(SELECT number FROM campaigns)) AND contact = $1",
-        ] {
-            transaction.execute(statement, &[&contact]).await?;
-        }
+        let erased = erase(&transaction, external_id, &hash).await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(erased)
+    }
+
+    async fn erase_late(&self, age: SignedDuration) -> Result<u64> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        let contacts = erase_late(&transaction, age).await?;
+        transaction.commit().await?;
+        Ok(contacts)
     }
 
     async fn suppress(&self, entries: &[Suppression]) -> Result<u64> {

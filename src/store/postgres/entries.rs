@@ -45,6 +45,9 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Channel, app and address.
+pub(super) type AddressName<'a> = (i16, &'a str, &'a str);
+
 pub(super) struct AddressRow<'a> {
     position: i16,
     pub channel: Channel,
@@ -55,7 +58,7 @@ pub(super) struct AddressRow<'a> {
 }
 
 impl<'a> AddressRow<'a> {
-    pub(super) fn name(&self) -> (i16, &'a str, &'a str) {
+    pub(super) fn name(&self) -> AddressName<'a> {
         (self.channel.code(), self.app, self.address)
     }
 }

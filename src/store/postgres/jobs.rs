@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::types::Json;
 
 use super::{PgStore, cached, decode};
+use crate::model::address::canonical_or_given;
 use crate::model::contact::Problem;
 use crate::model::job::{Audience, CampaignJob, Job};
 use crate::model::{CampaignNo, Channel, Purpose};
@@ -173,7 +174,7 @@ impl PgStore {
         let campaign = CampaignNo(row.get(0));
         self.ensure_partition(client, campaign).await?;
         add_links(client, campaign, &template.links).await?;
-        stage(client, campaign, &job.audience).await?;
+        stage(client, campaign, job.channel, &job.audience).await?;
         Ok(Acceptance::New { warnings: Vec::new() })
     }
 }
@@ -264,7 +265,13 @@ pub(super) async fn add_links(
     Ok(())
 }
 
-async fn stage(client: &impl GenericClient, campaign: CampaignNo, audience: &Audience) -> Result<()> {
+/// Keeps an audience's list until it is planned. Addresses are kept in their canonical form, so that an erasure finds them.
+async fn stage(
+    client: &impl GenericClient,
+    campaign: CampaignNo,
+    channel: Channel,
+    audience: &Audience,
+) -> Result<()> {
     let mut position = 0_i64;
     let insert = "INSERT INTO stage (campaign, position, external_id, address, data)
          SELECT $1, $2 + n.position, n.external_id, n.address, n.data
@@ -281,7 +288,8 @@ async fn stage(client: &impl GenericClient, campaign: CampaignNo, audience: &Aud
         Audience::Recipients { recipients, .. } => {
             for chunk in recipients.chunks(STAGE_CHUNK) {
                 let ids: Vec<Option<&str>> = chunk.iter().map(|entry| entry.external_id.as_deref()).collect();
-                let addresses: Vec<&str> = chunk.iter().map(|entry| entry.address.as_str()).collect();
+                let addresses: Vec<String> =
+                    chunk.iter().map(|entry| canonical_or_given(channel, &entry.address)).collect();
                 let data: Vec<Option<Json<_>>> =
                     chunk.iter().map(|entry| (!entry.data.is_empty()).then_some(Json(&entry.data))).collect();
                 cached::execute(client, insert, &[&campaign.0, &position, &ids, &addresses, &data]).await?;

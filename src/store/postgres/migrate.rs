@@ -4,8 +4,12 @@ use deadpool_postgres::{GenericClient, Object};
 
 use crate::store::{Error, Result};
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_ledger.sql"), include_str!("migrations/0002_shared_rates.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_ledger.sql"),
+    include_str!("migrations/0002_shared_rates.sql"),
+    include_str!("migrations/0003_access.sql"),
+    include_str!("migrations/0004_doubt.sql"),
+];
 
 const MIGRATION_LOCK: i64 = 0x6361_6d70_0001;
 

@@ -1,13 +1,17 @@
 //! The store on PostgreSQL: hand-written, batched SQL on a pool of connections.
 
 mod adding;
+mod audit;
 mod cached;
 mod campaigns;
 mod contacts;
 mod counters;
 mod dispatching;
+mod duties;
 mod engagement;
 mod entries;
+mod erasing;
+mod exports;
 mod filter;
 mod granting;
 mod jobs;
@@ -16,6 +20,7 @@ mod leases;
 mod migrate;
 mod moving;
 mod overview;
+mod pausing;
 mod planning;
 mod rates;
 mod receipts;
@@ -25,6 +30,7 @@ mod reports;
 mod standing;
 mod suppressing;
 mod ticking;
+mod tokens;
 mod tracking;
 mod upserting;
 

@@ -16,7 +16,7 @@ use crate::store::Result;
 use crate::store::contacts::{ForeignAddress, Upsert, distinct_prefix};
 
 impl PgStore {
-    /// Upserts within a transaction that is open already.
+    /// Upserts within a transaction that is open already, and that reads no table whole from here on.
     pub(super) async fn upsert_in(
         &self,
         client: &impl GenericClient,
@@ -24,6 +24,8 @@ impl PgStore {
         mode: Upsert,
         source: &str,
     ) -> Result<Vec<ForeignAddress>> {
+        // A plan that was made while the tables were small must not read them whole once they are large.
+        client.batch_execute("SET LOCAL enable_seqscan = off").await?;
         let mut foreign = Vec::new();
         let mut start = 0;
         while start < contacts.len() {

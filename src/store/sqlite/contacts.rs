@@ -1,9 +1,11 @@
 //! Contacts on SQLite: lookups, erasure, suppressions.
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::connection::Connection;
+use super::erasing::{erase, erase_late};
 use super::upserting::upsert;
 use super::values::{At, Json};
 use super::{SqliteStore, decode, numbers};
@@ -60,9 +62,13 @@ impl Contacts for SqliteStore {
     }
 
     async fn erase_contact(&self, external_id: &str) -> Result<bool> {
-        let hash = self.secrets().await?.address_hash(Channel::Email, &format!("contact:{external_id}"))?;
+        let hash = self.secrets().await?.contact_hash(external_id)?;
         let external_id = external_id.to_owned();
         self.write(move |connection| erase(connection, &external_id, &hash)).await
+    }
+
+    async fn erase_late(&self, age: SignedDuration) -> Result<u64> {
+        self.write(move |connection| erase_late(connection, age)).await
     }
 
     async fn suppress(&self, entries: &[Suppression]) -> Result<u64> {
@@ -216,31 +222,4 @@ fn timeline_entry(row: &Row<'_>) -> Result<TimelineEntry> {
         channel: decode(row.get(2)?, Channel::from_code)?,
         what,
     })
-}
-
-fn erase(connection: &Connection, external_id: &str, hash: &[u8]) -> Result<bool> {
-    let erase = "UPDATE contacts SET external_id = NULL, attributes = '{}', tags = '[]', locale = NULL, timezone = NULL,
-             erased_at = ?3, erased_hash = ?2, updated_at = ?3
-         WHERE external_id = ?1 RETURNING number";
-    let erased: Option<i64> = connection
-        .prepare_cached(erase)?
-        .query_row(params![external_id, hash, connection.now_us()], |row| row.get(0))
-        .optional()?;
-    let Some(contact) = erased else { return Ok(false) };
-    // A list that waits to be planned still names the contact; without the address nothing can bring it back.
-    connection.execute(
-        "UPDATE stage SET address = NULL, data = NULL WHERE external_id = ?1
-         OR lower(address) IN (SELECT a.address FROM addresses a WHERE a.contact = ?2)",
-        params![external_id, contact],
-    )?;
-    for statement in [
-        "DELETE FROM addresses WHERE contact = ?1",
-        "DELETE FROM recipient_data WHERE campaign IN (SELECT number FROM campaigns) AND contact = ?1",
-        "UPDATE events SET client_ip = NULL, user_agent = NULL, detail = NULL WHERE contact = ?1",
-        "UPDATE contact_engagement SET hours = x'' WHERE contact = ?1",
-        "UPDATE attempts SET detail = '' WHERE campaign IN (SELECT number FROM campaigns) AND contact = ?1",
-    ] {
-        connection.execute(statement, [contact])?;
-    }
-    Ok(true)
 }

@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::upserting::upsert;
 use super::values::{At, Json};
 use super::{SqliteStore, campaigns, decode, standing};
+use crate::model::address::canonical_or_given;
 use crate::model::contact::Problem;
 use crate::model::job::{Audience, CampaignJob, Job};
 use crate::model::{CampaignNo, Channel, Purpose};
@@ -169,7 +170,7 @@ fn accept_campaign(
     ])?;
     let campaign = CampaignNo(connection.last_insert_rowid());
     add_links(connection, campaign, &template.links)?;
-    stage(connection, campaign, &job.audience)?;
+    stage(connection, campaign, job.channel, &job.audience)?;
     Ok(Acceptance::New { warnings: Vec::new() })
 }
 
@@ -212,8 +213,9 @@ pub(super) fn add_links(connection: &Connection, campaign: CampaignNo, urls: &[S
     Ok(())
 }
 
-/// Keeps an audience's list until it is planned; places count from 1.
-fn stage(connection: &Connection, campaign: CampaignNo, audience: &Audience) -> Result<()> {
+/// Keeps an audience's list until it is planned; places count from 1. Addresses are kept in their canonical form, so that
+/// an erasure finds them.
+fn stage(connection: &Connection, campaign: CampaignNo, channel: Channel, audience: &Audience) -> Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO stage (campaign, position, external_id, address, data) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
@@ -226,7 +228,8 @@ fn stage(connection: &Connection, campaign: CampaignNo, audience: &Audience) -> 
         Audience::Recipients { recipients, .. } => {
             for (position, entry) in (1_i64..).zip(recipients) {
                 let data = (!entry.data.is_empty()).then_some(Json(&entry.data));
-                insert.execute(params![campaign.0, position, entry.external_id, entry.address, data])?;
+                let address = canonical_or_given(channel, &entry.address);
+                insert.execute(params![campaign.0, position, entry.external_id, address, data])?;
             }
         }
         Audience::All | Audience::Segment(_) => {}

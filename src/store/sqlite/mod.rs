@@ -4,12 +4,15 @@
 //! connections of their own and see the last commit. A commit is on the disk before it is answered
 //! (`synchronous=FULL`), since an intent that a power cut forgets would be sent twice.
 
+mod audit;
 mod campaigns;
 mod connection;
 mod contacts;
 mod counters;
 mod dispatching;
 mod engagement;
+mod erasing;
+mod exports;
 mod filter;
 mod granting;
 mod jobs;
@@ -19,6 +22,7 @@ mod migrate;
 mod moving;
 mod numbers;
 mod overview;
+mod pausing;
 mod planning;
 #[cfg(test)]
 mod plans;
@@ -31,6 +35,7 @@ mod standing;
 mod stopping;
 mod suppressing;
 mod ticking;
+mod tokens;
 mod tracking;
 mod upserting;
 mod values;

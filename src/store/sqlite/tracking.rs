@@ -16,6 +16,7 @@ use super::values::{At, Json};
 use super::{SqliteStore, decode};
 use crate::model::event::MachineRule;
 use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
+use crate::store::jobs::Incarnation;
 use crate::store::tracking::{OutboxRow, Tracking};
 use crate::store::{Error, Result};
 
@@ -71,7 +72,8 @@ impl Tracking for SqliteStore {
         self.read(move |connection| sent_at(connection, delivery)).await
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>> {
+    /// The file has one daemon.
+    async fn outbox(&self, _me: Incarnation, limit: u32) -> Result<Vec<OutboxRow>> {
         self.read(move |connection| {
             let mut statement = connection
                 .prepare_cached("SELECT number, routing_key, payload FROM outbox ORDER BY number LIMIT ?1")?;
@@ -133,10 +135,12 @@ pub(super) fn day_of(at: Timestamp) -> i64 {
     at.as_microsecond().div_euclid(DAY)
 }
 
-/// Returns whether it was not there yet.
+/// Returns whether it was not there yet. What an erased contact does is counted and its details are not kept.
 pub(super) fn insert_event(connection: &Connection, event: &Event) -> Result<bool> {
     let sql = "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING";
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, iif(known, ?11, NULL), iif(known, ?12, NULL), iif(known, ?13, NULL)
+         FROM (SELECT NOT EXISTS (SELECT 1 FROM contacts WHERE number = ?4 AND erased_at IS NOT NULL) AS known)
+         WHERE true ON CONFLICT DO NOTHING";
     let inserted = connection.prepare_cached(sql)?.execute(params![
         day_of(event.at),
         event.id.as_bytes(),

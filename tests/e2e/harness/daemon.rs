@@ -63,7 +63,7 @@ impl Setup {
         Setup::with(instance.store_url(), instance.amqp_url(), Services::Own, relay, more)
     }
 
-    /// Another daemon's, on the services of this one.
+    /// For another daemon on the same store and broker.
     pub fn beside(&self, relay: SocketAddr) -> Setup {
         Setup::with(self.store_url.clone(), self.amqp_url.clone(), Services::Own, relay, "")
     }
@@ -139,14 +139,33 @@ from = "Shop <news@example.com>"
         fs::write(path, config.replacen(&header, &format!("{header}{lines}\n"), 1)).expect("a file");
     }
 
+    /// Lets the admin listener be reached from everywhere; tests go on reaching it at its address.
+    pub fn open_admin(&self) {
+        let path = self.path().join("config.toml");
+        let config = fs::read_to_string(&path).expect("the configuration");
+        let everywhere = format!("admin = \"0.0.0.0:{}\"", self.admin.port());
+        let open = config.replacen(&format!("admin = \"{}\"", self.admin), &everywhere, 1);
+        assert_ne!(open, config);
+        fs::write(path, open).expect("a file");
+    }
+
     /// One command of `campaignd` with this configuration, run to its end.
     pub async fn cli(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
         tokio::task::spawn_blocking(move || command.output()).await.expect("the thread lives").expect("runs")
     }
 
+    /// The same with a variable in its environment.
+    pub async fn cli_with(&self, variable: (&str, &str), arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        command.env(variable.0, variable.1);
+        tokio::task::spawn_blocking(move || command.output()).await.expect("the thread lives").expect("runs")
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_campaignd"));
+        // A release build where the debug build's pace is not what is to be seen.
+        let program = std::env::var("CAMPAIGND_TEST_BINARY");
+        let mut command = Command::new(program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_campaignd")));
         command.current_dir(self.path()).args(["--config", "config.toml"]).args(arguments);
         command
     }

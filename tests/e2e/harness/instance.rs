@@ -52,6 +52,15 @@ impl Instance {
         self.run(&["crash", service]).await;
     }
 
+    /// Lets it run on no more, with all its connections open, until [`Instance::thaw`].
+    pub async fn freeze(&self, service: &str) {
+        self.run(&["freeze", service]).await;
+    }
+
+    pub async fn thaw(&self, service: &str) {
+        self.run(&["thaw", service]).await;
+    }
+
     async fn run(&self, arguments: &[&str]) {
         let mut command = self.command(arguments);
         let output = tokio::task::spawn_blocking(move || command.output()).await.expect("the thread lives");

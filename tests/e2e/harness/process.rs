@@ -24,6 +24,11 @@ impl Process {
         Process { child, log }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All that it has written so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).expect("the log file")).into_owned()
@@ -50,7 +55,7 @@ impl Process {
         self.signal("KILL");
     }
 
-    /// Freezes it where it stands, until [`Process::thaw`].
+    /// Lets it stand still until [`Process::thaw`].
     pub fn freeze(&mut self) {
         self.signal("STOP");
     }

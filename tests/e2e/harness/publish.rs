@@ -3,6 +3,51 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::Process;
+use crate::services::wait::eventually;
+
+/// `peers/stream.py`: one job after the other, each until RabbitMQ has confirmed it.
+#[derive(Debug)]
+pub struct Stream {
+    process: Process,
+    _dir: TempDir,
+}
+
+impl Stream {
+    /// A job every so many seconds; `@N@` in it is its number, from 1.
+    pub fn start(url: &str, routing_key: &str, every: &str, job: &Value) -> Stream {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/peers/stream.py"));
+        command.args(["--url", url, "--exchange", "campaignd", "--routing-key", routing_key]);
+        command.args(["--every", every, "--body", &job.to_string()]);
+        Stream { process: Process::start(&mut command, dir.path().join("log")), _dir: dir }
+    }
+
+    /// How many are confirmed: those numbered up to it.
+    pub fn confirmed(&self) -> usize {
+        let log = self.process.log();
+        let last = log.split_inclusive('\n').rfind(|line| line.ends_with('\n'));
+        last.map_or(0, |line| line.trim().parse().unwrap_or_else(|_| panic!("the stream says {log}")))
+    }
+
+    /// Waits until one more is confirmed.
+    pub async fn goes_on(&self) {
+        let before = self.confirmed();
+        eventually("another confirm", async || (self.confirmed() > before).then_some(())).await;
+    }
+
+    /// Ends it; how many were confirmed.
+    pub async fn end(mut self) -> usize {
+        self.process.sigterm();
+        assert!(self.process.ended().await.success(), "{}", self.process.log());
+        self.confirmed()
+    }
+}
+
 /// Publishes `body` with `peers/publish.py`, which documents `options`.
 ///
 /// # Errors
@@ -39,7 +84,6 @@ mod tests {
 
     use super::*;
     use crate::services::broker::TestBroker;
-    use crate::services::wait::eventually;
 
     #[tokio::test]
     async fn a_foreign_client_reaches_our_queue() {

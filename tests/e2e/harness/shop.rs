@@ -20,11 +20,14 @@ pub const HELLO_HTML: &str = r#"<p>Hello {{name}}, this is for {{external_id}}.<
 pub const ONLY_PEOPLE: &str =
     "[tracking]\nmachine_within = \"off\"\nmachine_links_within = \"off\"\nmachine_addresses = \"off\"\n";
 
+/// Contacts in one job, which has at most 16 MiB.
+const PEOPLE_A_JOB: usize = 20_000;
+
 #[derive(Debug)]
-pub struct Shop {
+pub struct Shop<Sink = RecordingSink> {
     pub daemon: Daemon,
     pub books: Books,
-    pub sink: RecordingSink,
+    pub sink: Sink,
     pub setup: Setup,
 }
 
@@ -52,31 +55,6 @@ impl Shop {
         Shop::with(setup, RecordingSink::start().await).await
     }
 
-    /// Starts the daemon with the template `hello`.
-    pub async fn with(setup: Setup, sink: RecordingSink) -> Shop {
-        write_templates(&setup);
-        let daemon = Daemon::start(&setup).await;
-        let books = Books::of(&setup.store_url);
-        Shop { daemon, books, sink, setup }
-    }
-
-    /// Hands in a job that must be taken as new.
-    pub async fn submit(&self, job: Value) {
-        let answer = post(self.setup.admin, "/v1/jobs", &job.to_string()).await.expect("an answer");
-        assert_eq!(answer.status(), 202, "{}", answer.body());
-    }
-
-    /// Contacts `P1` to `Pn` with consent, at `p1@example.com` and so on.
-    pub async fn people(&self, n: usize) {
-        let people: Vec<Value> = (1..=n).map(|i| person(&format!("P{i}"))).collect();
-        self.submit(json!({"type": "contacts", "id": format!("people-{n}"), "upsert": people})).await;
-    }
-
-    /// A control job; `id` is its own.
-    pub async fn control(&self, id: &str, campaign: &str, action: &str) {
-        self.submit(json!({"type": "control", "id": id, "campaign": campaign, "action": action})).await;
-    }
-
     /// Waits until at least `n` mails have arrived.
     pub async fn mails(&self, n: usize) -> Vec<Mail> {
         eventually(&format!("{n} mails"), async || {
@@ -92,6 +70,37 @@ impl Shop {
         let reached: BTreeSet<String> = mails.iter().flat_map(|mail| mail.to.clone()).collect();
         assert_eq!(reached.len(), mails.len(), "nobody gets a mail twice");
         reached
+    }
+}
+
+impl<Sink> Shop<Sink> {
+    /// Starts the daemon with the template `hello`.
+    pub async fn with(setup: Setup, sink: Sink) -> Shop<Sink> {
+        write_templates(&setup);
+        let daemon = Daemon::start(&setup).await;
+        let books = Books::of(&setup.store_url);
+        Shop { daemon, books, sink, setup }
+    }
+
+    /// Hands in a job that must be taken as new.
+    pub async fn submit(&self, job: Value) {
+        let answer = post(self.setup.admin, "/v1/jobs", &job.to_string()).await.expect("an answer");
+        assert_eq!(answer.status(), 202, "{}", answer.body());
+    }
+
+    /// Contacts `P1` to `Pn` with consent, at `p1@example.com` and so on.
+    pub async fn people(&self, n: usize) {
+        for first in (1..=n).step_by(PEOPLE_A_JOB) {
+            let last = n.min(first + PEOPLE_A_JOB - 1);
+            let people: Vec<Value> = (first..=last).map(|i| person(&format!("P{i}"))).collect();
+            let id = format!("people-{first}-{last}");
+            self.submit(json!({"type": "contacts", "id": id, "upsert": people})).await;
+        }
+    }
+
+    /// A control job; `id` is its own.
+    pub async fn control(&self, id: &str, campaign: &str, action: &str) {
+        self.submit(json!({"type": "control", "id": id, "campaign": campaign, "action": action})).await;
     }
 
     /// Follows a link of a mail on the daemon's public listener; answers with the status and the target.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, header};
+use axum::{Extension, Router};
 use campaignd::admin;
+use campaignd::model::access::Caller;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -42,7 +43,7 @@ impl Answer {
 impl Api {
     pub(super) async fn start() -> Api {
         let bed = Bed::postgres().await;
-        let router = admin::router(Arc::clone(&bed.store));
+        let router = admin::router(Arc::clone(&bed.store)).layer(Extension(Caller::loopback()));
         let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
         let document = Answer::read(router.clone().oneshot(request).await.unwrap()).await.json();
         Api { bed, router, document }

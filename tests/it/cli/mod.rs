@@ -1,5 +1,6 @@
 //! The command line as its users have it: the real binary, its output, its exit codes.
 
+mod access;
 mod campaigns;
 mod contacts;
 mod jobs;

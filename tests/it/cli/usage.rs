@@ -46,6 +46,29 @@ async fn a_configuration_that_is_wrong_or_missing_is_64_for_every_command() {
 }
 
 #[tokio::test]
+async fn check_holds_templates_to_the_channels_rules() {
+    let shell = Shell::alone();
+    let config = "[store]\nurl = \"sqlite:data/c.db\"\n[http]\npublic_url = \"https://x.example\"\n\
+                  [channels.sms]\nproviders = \"sandbox\"\nrules = \"china\"\n[providers.sandbox]\nkind = \"sandbox\"\n";
+    shell.write("config.toml", config);
+    shell.write("templates/sale/template.toml", "[sms]\ntext = \"【Shop】{{name}}, hello\"\n");
+    let warned = shell.run(&["check"]).await;
+    assert_eq!(warned.code, 0, "{warned:?}");
+    assert!(
+        warned.stderr.contains("sale/template.toml:2: `text`: the channel's rules want marketing"),
+        "{warned:?}"
+    );
+    shell.write(
+        "templates/sale/template.toml",
+        "[sms]\ntext = \"{{name}}, hello\"\n[en.sms]\ntext = \"Hello\"\n",
+    );
+    for command in ["check", "run"] {
+        let refused = shell.run(&[command]).await;
+        refused.failed(64, "sale/template.toml:4: `text`: the channel's rules want a signature");
+    }
+}
+
+#[tokio::test]
 async fn check_finds_everything_at_once_and_connects_to_nothing() {
     let shell = Shell::alone();
     let good = shell.run(&["check"]).await;

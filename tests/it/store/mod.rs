@@ -1,14 +1,19 @@
 //! What every store must do, one behaviour a test. A behaviour takes a [`Bed`] and knows no SQL.
 
 mod accepting;
+mod access;
 mod audiences;
 pub(crate) mod bed;
+mod behind;
 mod contacts;
+mod doubts;
+mod erasure;
 mod events;
 mod exclusions;
 mod leases;
 mod life;
 mod overview;
+mod pauses;
 mod random;
 mod rates;
 mod receipts;

@@ -1,7 +1,7 @@
 //! Receipts that name their provider's id alone, before and after the ledger knows it; and what SMS are billed.
 
 use campaignd::model::receipt::{About, News};
-use campaignd::model::{Receipt, State};
+use campaignd::model::{Reason, Receipt, State};
 use campaignd::store::dispatching::{Lease, Settled, Tick};
 use campaignd::store::jobs::Incarnation;
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,8 @@ on_each_store!(
     an_early_receipt_waits_for_its_id,
     old_references_are_forgotten,
     segments_add_up,
+    segments_in_doubt_count_once,
+    segments_count_though_the_receipt_was_faster,
 );
 
 fn receipt(reference: &str) -> Receipt {
@@ -89,4 +91,41 @@ async fn segments_add_up(bed: &Bed) {
     taken(bed, me, &lease, "a1 a2 a3", 3).await;
     let counts = bed.store.counts("spring").await.unwrap().unwrap();
     assert_eq!((counts.segments, counts.sent), (3, 1));
+}
+
+/// The answer was lost, and says nothing of the receipt that may have come before it.
+async fn lost(bed: &Bed, me: Incarnation, lease: &Lease) {
+    let outcome = Settled {
+        segments: 3,
+        provider_ref: None,
+        ..settled(lease, &lease.members[0], State::Unknown, Some(Reason::ConnectionLost))
+    };
+    let tick = Tick { settled: vec![outcome], ..Tick::default() };
+    bed.store.tick(me, &tick).await.unwrap();
+}
+
+async fn delivered(bed: &Bed, lease: &Lease) {
+    let about = About::Delivery(key(lease, &lease.members[0]));
+    bed.store.record_receipts(&[Receipt { about, ..receipt("a1") }], false).await.unwrap();
+}
+
+async fn segments_in_doubt_count_once(bed: &Bed) {
+    let (me, lease) = on_its_way(bed).await;
+    lost(bed, me, &lease).await;
+    delivered(bed, &lease).await;
+    lost(bed, me, &lease).await;
+    let counts = bed.store.counts("spring").await.unwrap().unwrap();
+    assert_eq!((counts.segments, counts.sent), (3, 1));
+    bed.check_law().await;
+}
+
+async fn segments_count_though_the_receipt_was_faster(bed: &Bed) {
+    let (me, lease) = on_its_way(bed).await;
+    delivered(bed, &lease).await;
+    lost(bed, me, &lease).await;
+    lost(bed, me, &lease).await;
+    assert_eq!(bed.fate("spring", "P1").await, ["delivered"]);
+    let counts = bed.store.counts("spring").await.unwrap().unwrap();
+    assert_eq!((counts.segments, counts.sent), (3, 1));
+    bed.check_law().await;
 }

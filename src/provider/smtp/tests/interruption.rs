@@ -172,7 +172,7 @@ async fn servers_that_cannot_be_reached_or_do_not_want_us_are_told_apart() {
         assert_eq!(session.ready().await.unwrap_err().as_str(), label);
         assert_eq!(verdicts(&session.send(&messages(&["a@x.example"])).await), [RETURNED]);
     }
-    let gone = sink(Options::default()).await;
+    let mut gone = sink(Options::default()).await;
     let config = config(&gone);
     gone.stop().await;
     let outcome = session(config).ready().await.unwrap_err();

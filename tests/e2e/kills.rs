@@ -1,0 +1,51 @@
+//! SIGKILL again and again in one campaign: nobody is lost, nobody mailed twice, and the doubtful are named and few.
+
+use campaignd_loadtest::smtp::{Keep, Options, Sink};
+use serde_json::json;
+
+use crate::harness::chance::{dice, moments};
+use crate::harness::daemon::Daemon;
+use crate::harness::reckoning::Reckoning;
+use crate::harness::shop::{Shop, campaign};
+
+const PEOPLE: usize = 100_000;
+const KILLS: usize = 20;
+const WINDOW: usize = 200;
+
+/// Kills the daemon at random moments of a campaign and starts it again, each time; what became of everyone.
+async fn killed(on_unknown: &str) -> (Shop<Sink>, Reckoning) {
+    let moments = moments(&mut dice(), KILLS, 0..PEOPLE as u64 * 19 / 20);
+    let options = Options { keep: Keep::Envelopes, ..Options::default() };
+    let channel = format!("unknown_window = {WINDOW}\non_unknown = \"{on_unknown}\"");
+    let mut shop = Shop::at_sink(options, &channel).await;
+    shop.people(PEOPLE).await;
+    shop.submit(campaign("all", json!({}))).await;
+    let mut at = Vec::new();
+    for moment in moments {
+        shop.taken(moment).await;
+        shop.daemon.process.sigkill();
+        shop.daemon.process.ended().await;
+        at.push(shop.sink.counts().messages);
+        // Not waited for: the next moment may be one of its start.
+        shop.daemon = Daemon::begin(&shop.setup);
+    }
+    println!("{on_unknown}: killed when the server had taken {at:?}");
+    let reckoning = shop.reckoning("all", PEOPLE).await;
+    (shop, reckoning)
+}
+
+/// What each rescue found in doubt, as the log tells it.
+fn doubts(log: &str) -> Vec<usize> {
+    let found = log.split("rescued.unknown=").skip(1);
+    found.map(|rest| rest.split_whitespace().next().expect("a word").parse().expect("a number")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_kills_lose_nobody_and_double_nobody() {
+    let (shop, reckoning) = killed("hold").await;
+    reckoning.assert_law();
+    let doubts = doubts(&shop.daemon.process.log());
+    println!("in doubt by rescue {doubts:?}, {} of {} allowed", reckoning.unknown(), KILLS * WINDOW);
+    assert!(!doubts.is_empty() && doubts.iter().all(|doubt| *doubt <= WINDOW), "{doubts:?}");
+    assert!(reckoning.unknown() <= KILLS * WINDOW);
+}
