@@ -88,16 +88,7 @@ impl Lane {
         let (desk, notes) = mpsc::channel(DESK_QUEUE);
         let circuits = Circuits::new(&config.accounts, &self.metrics);
         let hungry: Vec<Arc<Notify>> = config.accounts.iter().map(|_| Arc::default()).collect();
-        let table = Desk::new(
-            &config,
-            &hungry,
-            notes,
-            self.store.clone(),
-            self.ledger.clone(),
-            self.metrics.clone(),
-            self.clock.clone(),
-            self.shutdown.clone(),
-        );
+        let table = Desk::new(&config, &hungry, notes, &self);
         supervisor.spawn("desk", &self.shutdown, table.run());
         self.start_workers(&config, &hungry, &desk, &circuits, supervisor);
         let accepted = Arc::new(Notify::new());

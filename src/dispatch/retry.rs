@@ -109,9 +109,16 @@ fn settle(state: State, reason: Reason, attempts: u16, detail: String) -> Decisi
 /// the message sent again.
 fn truthful(decision: Decision, known: Option<&Doubt>) -> Decision {
     match (decision, known) {
-        (Decision::Settle { state, reason, attempts, detail, .. }, Some(doubt))
-            if matches!(state, State::Failed | State::Excluded | State::Expired) =>
-        {
+        (
+            Decision::Settle {
+                state: State::Failed | State::Excluded | State::Expired,
+                reason,
+                attempts,
+                detail,
+                ..
+            },
+            Some(doubt),
+        ) => {
             let words = [reason.map(Reason::as_str), detail.as_deref()];
             let words: Vec<&str> = words.into_iter().flatten().filter(|words| !words.is_empty()).collect();
             let told = format!("in doubt since an earlier attempt; then {}", words.join(": "));

@@ -29,7 +29,6 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
     assert_eq!(granted[0].address, "p1@example.com");
     let mut tick = all_accepted(&lease);
     tick.settled.pop();
-    tick.closed.clear();
     let last = lease.members[4];
     tick.rescheduled.push(Rescheduled {
         campaign: number,
@@ -49,7 +48,6 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
             detail: "451 later".into(),
         }),
     });
-    tick.closed.push(lease.batch);
     bed.store.tick(me, &tick).await.unwrap();
     bed.check_law().await;
     assert_eq!(bed.store.backlog().await.unwrap()[0].waiting, 1);
