@@ -68,8 +68,7 @@ async fn sent(shop: &Shop, people: usize) -> Vec<Mail> {
     shop.submit(campaign("spring", json!({}))).await;
     shop.books.finished("spring").await;
     let mut mails = shop.mails(people).await;
-    let number = |mail: &Mail| mail.to[0][1..].split('@').next().unwrap().parse::<usize>().unwrap();
-    mails.sort_by_key(number);
+    mails.sort_by_key(|mail| number(&mail.to[0]));
     mails
 }
 
@@ -95,10 +94,13 @@ fn requests(mail: &Mail) -> Vec<(Method, String, u16)> {
     requests
 }
 
-/// By the number in the address or the id: `p7@example.com`, `P7`.
 fn leaves(who: &str) -> bool {
-    let number: usize = who[1..].split('@').next().unwrap().parse().expect("a number");
-    number.is_multiple_of(LEAVE)
+    number(who).is_multiple_of(LEAVE)
+}
+
+/// In an address or an id: `p7@example.com`, `P7`.
+fn number(who: &str) -> usize {
+    who.split('@').next().unwrap().trim_start_matches(['p', 'P']).parse().expect("a number")
 }
 
 fn unsubscribe_link(mail: &Mail) -> String {
