@@ -208,10 +208,10 @@ fn a_slow_rate_loses_little() {
     {
         let mut world = World::new(rate, 1, &[0, 100, -100]);
         let reached = world.reached(time, step, waiting);
-        assert!(reached > 0.85, "{rate}: {reached}");
+        assert!(reached > 0.88, "{rate}: {reached}");
         assert!(world.excess() <= 1e-6, "{rate}: {}", world.excess());
         let reached = World::new(rate, 1, &[0]).reached(time, step, waiting);
-        assert!(reached > 0.94, "{rate}, alone: {reached}");
+        assert!(reached > 0.96, "{rate}, alone: {reached}");
         let reached = World::new(rate, 2, &[0, 100, -100]).reached(time, step, waiting);
         assert!(reached > 0.95, "{rate}, two at once: {reached}");
     }
