@@ -150,9 +150,8 @@ impl<C: Carrier> Schedule<C> {
         if lot(plan.lost, "lost") {
             return;
         }
-        if lot(plan.early, "early") {
-            self.now(receipt.clone()).await;
-        } else {
+        // What is not taken early comes again with the others.
+        if !lot(plan.early, "early") || !self.now(receipt.clone()).await {
             let late = if lot(plan.late, "late") { plan.late_by } else { Duration::ZERO };
             self.enqueue(plan.after + delay + late, receipt.clone()).await;
         }

@@ -10,7 +10,7 @@ use campaignd_loadtest::http::form;
 use campaignd_loadtest::script::Rule;
 use serde_json::json;
 
-use super::{TextShop, billed, disorder, id, name, phone};
+use super::{TextShop, billed, disorder, id, in_time, name, phone};
 use crate::harness::books::Fates;
 
 const SECRET: &str = "0123456789abcdef";
@@ -162,7 +162,8 @@ async fn batches_that_bad_numbers_spoil_reach_everyone_once() {
     let most = messages.iter().map(|message| together(&message.biz_id)).max();
     assert!((Some(2)..=Some(100)).contains(&most), "many go in a call: {most:?}");
     // Each receipt came at least twice; those that were not early at the second time too.
-    service.callbacks().settled(|receipts| receipts.taken >= 2 * counts.messages).await;
+    in_time("the receipts", service.callbacks().settled(|receipts| receipts.taken >= 2 * counts.messages))
+        .await;
     shop.assert_fates("spring", &expected).await;
     shop.assert_report("spring", &expected, billed(&expected, text)).await;
 

@@ -7,6 +7,8 @@ mod smpp;
 mod tencent;
 mod twilio;
 
+use std::time::Duration;
+
 use campaignd::model::Channel;
 use campaignd_loadtest::callback::Plan;
 use campaignd_loadtest::sms::segments;
@@ -171,6 +173,12 @@ impl TextShop {
         })
         .await;
     }
+}
+
+/// What the simulator is waited for; only a failing test waits this long.
+async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let found = tokio::time::timeout(Duration::from_secs(120), future).await;
+    found.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
 fn is_sent(fate: &str) -> bool {

@@ -10,7 +10,7 @@ use campaignd_loadtest::smpp::{Ids, Options, Smsc};
 use campaignd_loadtest::sms::segments;
 use serde_json::json;
 
-use super::{TextShop, billed, disorder, id, name, phone};
+use super::{TextShop, billed, disorder, id, in_time, name, phone};
 use crate::harness::books::Fates;
 
 const PEOPLE: usize = 2_000;
@@ -91,7 +91,7 @@ async fn a_window_is_kept_and_what_is_throttled_goes_again() {
     assert_eq!((smsc.submitted(), smsc.unfinished()), ((parts + refused + AGAIN.len()) as u64, 0));
     let billed = billed(&expected, text);
     assert_eq!(parts as u64, billed);
-    smsc.settled(|receipts| receipts.taken >= 2 * billed).await;
+    in_time("the receipts", smsc.settled(|receipts| receipts.taken >= 2 * billed)).await;
     shop.assert_fates("spring", &expected).await;
     shop.assert_report("spring", &expected, billed).await;
 
@@ -141,7 +141,7 @@ async fn cut_connections_leave_a_window_in_doubt_and_nobody_twice() {
     let smsc = Smsc::start("127.0.0.1:0", options([Rule::nth(600).cut_after()])).await.unwrap();
     let shop = open(&smsc).await;
     shop.campaign("spring", json!({"all": true}), json!({})).await;
-    smsc.tally().received(PEOPLE as u64 / 2).await;
+    in_time("the messages", smsc.tally().received(PEOPLE as u64 / 2)).await;
     smsc.cut();
     shop.books.until("spring", CampaignStatus::Finished).await;
 

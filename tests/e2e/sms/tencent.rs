@@ -10,7 +10,7 @@ use campaignd_loadtest::script::Rule;
 use campaignd_loadtest::tencent::{Options, Tencent};
 use serde_json::{Value, json};
 
-use super::{TextShop, billed, disorder, id, phone, shop};
+use super::{TextShop, billed, disorder, id, in_time, phone, shop};
 
 const SECRET: &str = "0123456789abcdef";
 const PEOPLE: usize = 2_000;
@@ -104,7 +104,8 @@ async fn each_number_of_a_call_has_its_own_answer_and_receipt() {
     }
     let counts = service.tally().counts();
     assert_eq!((counts.messages, counts.repeated), (counts.recipients, 0));
-    service.callbacks().settled(|receipts| receipts.taken >= 2 * counts.messages).await;
+    in_time("the receipts", service.callbacks().settled(|receipts| receipts.taken >= 2 * counts.messages))
+        .await;
     shop.assert_fates("spring", &expected).await;
     shop.assert_report("spring", &expected, billed(&expected, text)).await;
 

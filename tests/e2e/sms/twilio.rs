@@ -9,7 +9,7 @@ use campaignd_loadtest::sms::segments;
 use campaignd_loadtest::twilio::{Options, Twilio};
 use serde_json::json;
 
-use super::{TextShop, billed, disorder, id, name, phone};
+use super::{TextShop, billed, disorder, id, in_time, name, phone};
 
 const PEOPLE: usize = 600;
 const FROM: &str = "+15557122661";
@@ -79,7 +79,7 @@ async fn statuses_settle_messages_and_the_limit_counts_segments() {
     let taken = PEOPLE - REFUSED.len() - DOUBTFUL.len();
     let begun = Instant::now();
     shop.campaign("spring", json!({"all": true}), json!({})).await;
-    service.tally().received(taken as u64).await;
+    in_time("the messages", service.tally().received(taken as u64)).await;
     let seconds = begun.elapsed().as_secs_f64();
     let parts: u32 = service.tally().newest().iter().map(|message| segments(&message.body)).sum();
     assert!(f64::from(parts) <= seconds * RATE + BURST, "{parts} segments within {seconds} s");
@@ -97,7 +97,8 @@ async fn statuses_settle_messages_and_the_limit_counts_segments() {
     let counts = service.tally().counts();
     assert_eq!((counts.messages, counts.repeated), (taken as u64, 0));
     // `sent` and how it ended, twice each.
-    service.callbacks().settled(|receipts| receipts.taken >= 4 * counts.messages).await;
+    in_time("the receipts", service.callbacks().settled(|receipts| receipts.taken >= 4 * counts.messages))
+        .await;
     shop.assert_fates("spring", &expected).await;
     shop.assert_report("spring", &expected, billed(&expected, text)).await;
     assert_eq!(shop.books.explain("spring", &id(SLOW)).await.delivery.attempts, 1, "to wait is no attempt");
