@@ -18,19 +18,21 @@ use super::bounces;
 use super::door::guarded;
 use super::hooks::{behind_routes, hooks, write_calls};
 use super::lanes::{account_limit, channel_limit, lanes, mailbox};
-use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
+use super::listeners::{
+    Listening, bind, on_main_runtime, public_limits, refuse_strange_sites, serve_on_own_thread, tolls,
+};
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::rules::templates;
-use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
+use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, machines, write_events};
 use crate::access;
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
-use crate::http::{Limits, serve};
+use crate::http::serve;
 use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
 use crate::model::Receipt;
@@ -45,7 +47,7 @@ use crate::store::jobs::Incarnation;
 use crate::store::{CONNECTION_WAIT, Error, Store};
 use crate::telemetry::{self, Health, Metrics};
 use crate::token::{Key, Keyring};
-use crate::track::{EventIntake, Machines, Patience, Rules, Tracker};
+use crate::track::{EventIntake, Patience, Tracker};
 
 /// Events that may wait in memory while the store is away.
 const EVENT_QUEUE: usize = 100_000;
@@ -259,7 +261,7 @@ impl Daemon {
 
     fn start_amqp(&self, acceptor: &Arc<dyn Accept>) -> Result<()> {
         let Some(amqp) = &self.config.amqp else { return Ok(()) };
-        let broker = Broker::parse(amqp.url.reveal()).context("amqp.url")?;
+        let broker = Broker::new(amqp.url.reveal(), &amqp.tls).context("amqp.url")?;
         let link = Arc::new(AmqpObserver {
             metrics: self.metrics.clone(),
             component: self.health.component("amqp"),
@@ -311,12 +313,7 @@ impl Daemon {
             write_events(flusher, store, metrics, clock, publish).await;
             Ok::<(), Error>(())
         });
-        let tracking = &self.config.tracking;
-        let machines = Machines::new(Rules {
-            within: tracking.machine_within,
-            links_within: tracking.machine_links_within,
-            addresses: tracking.machine_addresses.and_then(|most| usize::try_from(most).ok()),
-        });
+        let machines = machines(&self.config.tracking);
         let (intake, worker) = EventIntake::new(EVENT_QUEUE, machines, directory.clone(), Arc::new(recorder));
         self.supervisor.spawn("event intake", &self.parts.events, async {
             worker.await;
@@ -330,10 +327,12 @@ impl Daemon {
             hooks,
             trusted_proxies: self.config.http.trusted_proxies.clone(),
             patience: Patience::default(),
+            tolls: tolls(&self.config.http),
         });
+        let (limits, watch) = (public_limits(&self.config.http), self.observers());
         let part = self.parts.tracking.clone();
         self.supervisor.spawn("http.public", &self.parts.tracking, async move {
-            serve(listener, router, Limits::default(), part.asked()).await;
+            serve(listener, router, limits, watch, part.asked()).await;
             Ok::<(), Error>(())
         });
         Ok(())

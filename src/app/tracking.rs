@@ -10,11 +10,12 @@ use tracing::{error, warn};
 
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
 use crate::clock::Clock;
+use crate::config;
 use crate::model::{CampaignNo, DeliveryKey, Event, LinkNo};
 use crate::store::{Error, Store};
 use crate::telemetry::Metrics;
 use crate::token::{Keyring, Kind};
-use crate::track::{ClickClaims, Delivered, Directory, Recorder, Tokens, Unavailable};
+use crate::track::{ClickClaims, Delivered, Directory, Machines, Recorder, Rules, Tokens, Unavailable};
 
 /// Links kept in memory, at most; beyond that all are read again.
 const LINKS: usize = 65_536;
@@ -143,4 +144,13 @@ async fn write(store: &dyn Store, events: &[Event], publish: bool) -> Result<(),
 fn away(error: &Error) -> Flushed {
     warn!(error = error as &dyn std::error::Error, "events wait for the store");
     Flushed
+}
+
+/// What makes an open or a click a machine's.
+pub(super) fn machines(tracking: &config::Tracking) -> Machines {
+    Machines::new(Rules {
+        within: tracking.machine_within,
+        links_within: tracking.machine_links_within,
+        addresses: tracking.machine_addresses.and_then(|most| usize::try_from(most).ok()),
+    })
 }

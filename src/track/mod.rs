@@ -27,7 +27,7 @@ use crate::model::{CampaignNo, DeliveryKey, Event, LinkNo};
 pub use hooks::{Hook, HookCall, HookError, HookReply};
 pub use intake::{EventIntake, Fate};
 pub use machine::{Machines, Rules};
-pub use routes::{Patience, Tracker, router};
+pub use routes::{Patience, Tolls, Tracker, router};
 
 /// Opens the tokens that messages carry. `None`: not one of ours.
 pub trait Tokens: Send + Sync {
@@ -95,7 +95,7 @@ pub struct Unavailable;
 pub trait Observer: Send + Sync {
     /// `kind` is `open`, `click`, `unsubscribe_page`, `unsubscribe` or `hook`. `verdict` is `human`, a machine rule's name,
     /// `asked` (a page that records nothing), `queued` (answered before the event was durable), `dropped` (the queue was
-    /// full), `forged`, `unknown_link`, `unavailable`, `refused` (a body that is too large or too
+    /// full), `limited` (its address is over its rate; opens and clicks are answered all the same), `forged`, `unknown_link`, `unavailable`, `refused` (a body that is too large or too
     /// slow, a call that a hook does not take), `taken` (a call whose receipts are durable), or `unknown_provider`.
     fn answered(&self, kind: &'static str, verdict: &'static str, code: u16, elapsed: Duration);
 }

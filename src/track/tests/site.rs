@@ -11,12 +11,12 @@ use hyper::{Request, Response, StatusCode, header};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::http::Limits;
 use crate::http::dial::{self, fetch};
+use crate::http::{Limits, Toll};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Event, LinkNo};
 use crate::track::{
     ClickClaims, Delivered, Directory, EventIntake, Hook, HookCall, HookError, HookReply, Machines, Observer,
-    Patience, Recorder, Rules, Tokens, Tracker, Unavailable, router,
+    Patience, Recorder, Rules, Tokens, Tolls, Tracker, Unavailable, router,
 };
 
 pub(super) const LINK: &str = "https://shop.example/spring?a=1&b=%20%E4%B8%8A#top";
@@ -165,6 +165,17 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) async fn open(mood: Mood, capacity: usize) -> Self {
+        Self::with(mood, capacity, Tolls::default()).await
+    }
+
+    /// An address may record so much, and have so many calls refused.
+    pub(super) async fn limited(events: &str, refused_calls: &str) -> Self {
+        let toll = |rate: &str| Some(Toll::new(rate.parse().unwrap()));
+        let tolls = Tolls { events: toll(events), refused_calls: toll(refused_calls) };
+        Self::with(Mood::Up, 100, tolls).await
+    }
+
+    async fn with(mood: Mood, capacity: usize, tolls: Tolls) -> Self {
         let store = Store::new(mood);
         // A store that is up is waited for, however busy the machine; one that is not is given up at once.
         let patience = if mood == Mood::Up { Duration::from_secs(600) } else { Duration::from_millis(1) };
@@ -181,6 +192,7 @@ impl Site {
             observer: store.clone(),
             hooks: HashMap::from([("relay".to_owned(), store.clone() as Arc<dyn Hook>)]),
             trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+            tolls,
             patience: Patience { answer: patience, link: patience, unsubscribe: patience, hook: patience },
         };
         let server = dial::start(router(tracker), Limits::default()).await;
