@@ -1,7 +1,8 @@
 //! A receiver of signed webhooks by the rules of Standard Webhooks (standardwebhooks.com), on its own reading of them.
 //!
 //! Verifies every request on its raw bytes; the script decides what a request with a good signature hears. What is
-//! not signed right hears 401 and is counted, not recorded as a message.
+//! not signed right hears 401 and is counted, not recorded as a message. What it learns later it posts back, signed
+//! the same way.
 
 use std::io;
 use std::sync::Arc;
@@ -11,10 +12,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use serde_json::{Value, json};
 use tokio::net::ToSocketAddrs;
 use tokio_rustls::TlsAcceptor;
 
+use crate::callback::{Callback, Post};
 use crate::faulty_http::{Action, Answer, Event, Options, Request, Server};
 
 /// Older and younger timestamps are refused.
@@ -90,6 +93,44 @@ impl Receiver {
     /// The messages of all complete requests, in their order, repeats too.
     pub fn messages(&self) -> Vec<Value> {
         self.server.requests().iter().flat_map(messages).collect()
+    }
+}
+
+/// What the receiver says of its messages later; each receipt is one of the daemon's `receipts`.
+#[derive(Debug)]
+pub struct Receipts {
+    secret: String,
+    calls: AtomicU64,
+}
+
+impl Receipts {
+    /// Signed with `secret`, which begins with `whsec_`.
+    pub fn new(secret: &str) -> Self {
+        Receipts { secret: secret.to_owned(), calls: AtomicU64::new(0) }
+    }
+}
+
+impl Callback for Receipts {
+    type Receipt = Value;
+
+    fn post(&self, url: Option<&str>, receipts: &[Value]) -> Option<Post> {
+        let body = json!({"receipts": receipts}).to_string();
+        let id = format!("call_{}", self.calls.fetch_add(1, Ordering::Relaxed) + 1);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let signature = sign(&self.secret, &id, now.try_into().ok()?, body.as_bytes()).ok()?;
+        let header =
+            |name, value: &str| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
+        let headers = vec![
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            header("webhook-id", &id)?,
+            header("webhook-timestamp", &now.to_string())?,
+            header("webhook-signature", &signature)?,
+        ];
+        Some(Post { url: url?.to_owned(), headers, body: body.into() })
+    }
+
+    fn took(&self, status: u16, _body: &[u8]) -> bool {
+        (200..300).contains(&status)
     }
 }
 

@@ -34,7 +34,7 @@ use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::serve;
 use crate::intake::{self, Accept, Intake};
-use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor};
+use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor, Unfinished};
 use crate::model::Receipt;
 use crate::model::access::Actor;
 use crate::model::audit::{Action, Deed, Ending};
@@ -55,6 +55,8 @@ const EVENT_QUEUE: usize = 100_000;
 const RECEIPT_QUEUE: usize = 4_096;
 /// Urgent messages held at once: twice a group.
 const MESSAGES_PREFETCH: u16 = 200;
+/// What each part has to itself once the deadline has passed.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// How often the dead letters are counted.
 const DEAD_LETTERS: Duration = Duration::from_secs(30);
 /// How often readiness asks the store.
@@ -214,9 +216,13 @@ impl Daemon {
     }
 
     fn start_lanes(&self, ledger: Ledger, receipts: Receipts) -> Result<Vec<LaneHandle>> {
-        let (heart, beat) =
+        let (heart, beat, rescue) =
             Heart::new(self.store.clone(), self.me, self.metrics.clone(), self.parts.heart.clone());
         self.supervisor.spawn("heartbeat", &self.parts.heart, beat);
+        self.supervisor.spawn("rescuer", &self.parts.heart, rescue);
+        let leases = ledger.holdings().clone();
+        let leases = leases.reconcile(self.store.clone(), self.me, self.parts.lanes.clone());
+        self.supervisor.spawn("leases", &self.parts.lanes, leases);
         let lane = Lane {
             store: self.store.clone(),
             me: self.me,
@@ -228,6 +234,7 @@ impl Daemon {
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             shutdown: self.parts.lanes.clone(),
+            publish: self.config.amqp.is_some(),
         };
         let configs = lanes(&self.config, &receipts, self.mailbox.as_ref())?;
         Ok(configs.into_iter().map(|config| lane.clone().start(config, &self.supervisor)).collect())
@@ -255,6 +262,12 @@ impl Daemon {
             metrics: self.metrics.clone(),
             shutdown: part.clone(),
             publish: self.config.amqp.is_some(),
+            auto_pause: self
+                .config
+                .channels
+                .iter()
+                .filter_map(|(name, one)| Some((*name, one.auto_pause?)))
+                .collect(),
         };
         self.supervisor.spawn("housekeeper", part, housekeeper.run());
     }
@@ -284,7 +297,7 @@ impl Daemon {
         let publisher = EventPublisher {
             broker,
             topology: Topology::default(),
-            outbox: Arc::new(StoreOutbox(self.store.clone())),
+            outbox: Arc::new(StoreOutbox { store: self.store.clone(), me: self.me }),
             observe: Arc::new(PublisherObserver { metrics: self.metrics.clone() }),
         };
         let stop = token_of(&self.parts.publishing);
@@ -453,15 +466,22 @@ impl Daemon {
         self.parts.recorder.ask();
         for part in self.parts.in_order() {
             part.ask();
+            // What was not done by the deadline does not keep the later parts from what they do in no time.
+            let deadline = deadline.max(Instant::now() + LAST_WORD);
             if let Err(left) = part.drain(deadline, interrupt.as_mut()).await {
                 warn!("{left}");
+                let interrupted = matches!(left, Unfinished::Interrupted { .. });
                 unfinished.get_or_insert(left);
+                if interrupted {
+                    break;
+                }
             }
         }
         if let Some(left) = unfinished {
             return Err(anyhow!(left));
         }
-        self.store.leave(self.me).await.context("leaving the store")?;
+        // Nothing is in flight any more: what is left of our leases goes to whoever is there, at once.
+        self.store.rescue(self.me).await.context("leaving the store")?;
         info!("drained");
         Ok(())
     }

@@ -58,8 +58,8 @@ pub(super) fn behind_routes(
     hooks: HashMap<String, Arc<dyn Hook>>,
     unheard: &Arc<Unheard>,
 ) -> (HashMap<String, Arc<dyn track::Hook>>, CallFlusher) {
-    const SIZE: NonZeroUsize = NonZeroUsize::new(64).expect("is not 0");
-    const QUEUE: NonZeroUsize = NonZeroUsize::new(64).expect("is not 0");
+    const SIZE: NonZeroUsize = NonZeroUsize::new(256).expect("is not 0");
+    const QUEUE: NonZeroUsize = NonZeroUsize::new(256).expect("is not 0");
     let (calls, flusher) = batcher(Limits { size: SIZE, age: Duration::ZERO, queue: QUEUE });
     let adapted = hooks.into_iter().map(|(name, hook)| {
         let hook: Arc<dyn track::Hook> =

@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use super::rules::forms;
 use crate::backoff::Schedule;
 use crate::config::{
-    ChannelConfig, Config, DkimKey, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls,
+    ChannelConfig, Config, DkimKey, OnUnknown, ProviderConfig, ProviderKind, Secret, SmtpSettings, Tls,
 };
-use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, ReturnPath};
+use crate::dispatch::{Account, EmailSender, Format, LaneConfig, Limit, OnDoubt, ReturnPath};
 use crate::model::sms_rules::TextRules;
 use crate::model::{Channel, SmsRules};
 use crate::provider::aliyun::Aliyun;
@@ -58,8 +58,11 @@ fn lane(
     let carriers = || config.providers.values().filter(|provider| provider.carries(channel));
     let accounts = carriers().map(|provider| {
         let listed = settings.providers.contains(&provider.name);
-        account(provider, &config.http.public_url, receipts, mailbox)
-            .map(|account| Account { weight: account.weight.filter(|_| listed), ..account })
+        account(provider, &config.http.public_url, receipts, mailbox).map(|account| Account {
+            weight: account.weight.filter(|_| listed),
+            on_doubt: on_doubt(settings, provider, &account),
+            ..account
+        })
     });
     let rules = match forms(carriers().map(|provider| &provider.kind)).text {
         true => settings.rules.clone(),
@@ -75,6 +78,15 @@ fn lane(
         unknown_window: settings.unknown_window.get(),
         retry: Schedule::new(settings.retry.clone()),
     })
+}
+
+/// As the channel says, except that a webhook's own `idempotent` asks for what is in doubt, too.
+fn on_doubt(channel: &ChannelConfig, provider: &ProviderConfig, account: &Account) -> OnDoubt {
+    let asked = matches!(&provider.kind, ProviderKind::Webhook(webhook) if webhook.idempotent);
+    match channel.on_unknown {
+        OnUnknown::Hold if !asked => OnDoubt::Hold,
+        _ => OnDoubt::Resend(account.provider.repeats()),
+    }
 }
 
 pub(super) fn channel_limit(settings: &ChannelConfig) -> Limit {
@@ -156,6 +168,7 @@ pub fn account(
         app: settings.app.as_deref().map(Into::into),
         weight: Some(settings.weight),
         limit: account_limit(settings),
+        on_doubt: OnDoubt::Hold,
     })
 }
 

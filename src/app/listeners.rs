@@ -100,13 +100,13 @@ pub(super) async fn refuse_strange_sites(request: Request, next: Next) -> Respon
 
 fn is_from_strange_site(headers: &HeaderMap) -> bool {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    // Behind a proxy with TLS the browser says https and we do not know.
-    let host_of = |origin: &'_ str| {
-        ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme).map(str::to_owned))
+    let own = |origin: &str| {
+        // Behind a proxy with TLS the browser says https, and we do not know.
+        let host = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
+        host.is_some() && host == header("host")
     };
     header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"))
-        || header("origin")
-            .is_some_and(|origin| host_of(origin).is_none_or(|host| header("host") != Some(&host)))
+        || header("origin").is_some_and(|origin| !own(origin))
 }
 
 /// Serves on a thread of its own until `part` is asked to stop.

@@ -6,14 +6,20 @@ use async_trait::async_trait;
 
 use crate::amqp::{OutEvent, Outbox, OutboxAway};
 use crate::store::Store;
+use crate::store::jobs::Incarnation;
 
+/// Of several daemons one publishes at a time.
 #[derive(Debug)]
-pub(super) struct StoreOutbox(pub(super) Arc<dyn Store>);
+pub(super) struct StoreOutbox {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) me: Incarnation,
+}
 
 #[async_trait]
 impl Outbox for StoreOutbox {
     async fn take(&self, most: usize) -> Result<Vec<OutEvent>, OutboxAway> {
-        let rows = self.0.outbox(u32::try_from(most).unwrap_or(u32::MAX)).await.map_err(|_| OutboxAway)?;
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let rows = self.store.outbox(self.me, most).await.map_err(|_| OutboxAway)?;
         let event = |row: crate::store::tracking::OutboxRow| OutEvent {
             id: row.number,
             routing_key: row.routing_key,
@@ -23,6 +29,6 @@ impl Outbox for StoreOutbox {
     }
 
     async fn done(&self, ids: &[i64]) -> Result<(), OutboxAway> {
-        self.0.outbox_done(ids).await.map_err(|_| OutboxAway)
+        self.store.outbox_done(ids).await.map_err(|_| OutboxAway)
     }
 }

@@ -130,18 +130,11 @@ impl ReceiptBook {
     }
 }
 
-/// Writes what comes until the part is asked to end and nothing waits.
+/// Writes what comes until nobody is left who could bring any: providers go with their lanes, and bring what they still
+/// know as they go.
 pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: ReceiptBook, part: Shutdown) {
     let mut group = Vec::with_capacity(GROUP);
-    loop {
-        tokio::select! {
-            biased;
-            n = waiting.recv_many(&mut group, GROUP) => if n == 0 {
-                // No provider brings receipts by this way.
-                return part.asked().await;
-            },
-            () = part.asked() => return,
-        }
+    while waiting.recv_many(&mut group, GROUP).await > 0 {
         let _activity = part.activity(format!("{} receipts", group.len()));
         while let Err(error) = book.write(&group).await {
             warn!(error = &error as &dyn std::error::Error, "receipts wait for the store");
@@ -149,6 +142,7 @@ pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: R
         }
         group.clear();
     }
+    part.asked().await;
 }
 
 /// Files what was parked as soon as it is known whose it is, and forgets what is too old, until the part is asked to end.
@@ -172,5 +166,42 @@ pub(super) async fn file_parked(book: ReceiptBook, part: Shutdown) {
             () = part.asked() => {}
             () = sleep(AGAIN) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::receipt::News;
+    use crate::model::{CampaignNo, ContactNo, DeliveryKey};
+    use crate::provider::Receipts;
+    use crate::store::Admin;
+    use crate::store::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn what_providers_bring_as_they_go_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(
+            SqliteStore::open(&folder.path().join("campaignd.db"), crate::clock::Clock::system()).unwrap(),
+        );
+        store.migrate().await.unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let book = ReceiptBook { store, metrics: metrics.clone(), publish: false };
+        let part = Shutdown::new("tracking");
+        let (receipts, waiting) = Receipts::new(10);
+        let writer = tokio::spawn(write_receipts(waiting, book, part.clone()));
+        part.ask();
+        for contact in 0..3 {
+            let delivery =
+                DeliveryKey { campaign: CampaignNo(1), contact: ContactNo(contact), occurrence: 0 };
+            let id = Receipt::id("sandbox", &delivery.to_string(), "delivered");
+            let about = About::Delivery(delivery);
+            let receipt =
+                Receipt { id, about, at: jiff::Timestamp::now(), news: News::Delivered, detail: None };
+            assert!(receipts.bring(receipt).await, "somebody reads");
+        }
+        drop(receipts);
+        writer.await.unwrap();
+        assert_eq!(metrics.receipts.with_label_values(&["", "stray"]).get(), 3);
     }
 }

@@ -120,6 +120,7 @@ fn show(campaign: &CampaignRecord) -> String {
         ("id", campaign.id.clone()),
         ("name", or_dash(&campaign.name)),
         ("status", campaign.status.to_string()),
+        ("paused for", campaign.pause_cause.map_or_else(|| "-".to_owned(), |cause| cause.to_string())),
         ("channel", campaign.channel.to_string()),
         ("purpose", campaign.purpose.to_string()),
         ("lane", campaign.lane.to_string()),

@@ -9,7 +9,7 @@ use super::problem::did_you_mean;
 use super::provider::ProviderConfig;
 use super::reader::Table;
 use super::rules::rules;
-use crate::model::{Channel, Rates, SmsRules};
+use crate::model::{AutoPause, Channel, Rates, SmsRules};
 
 #[derive(Debug, Clone)]
 pub struct ChannelConfig {
@@ -26,6 +26,8 @@ pub struct ChannelConfig {
     pub on_unknown: OnUnknown,
     /// Waits before the second, third, ... attempt.
     pub retry: Vec<Duration>,
+    /// When campaigns are paused by themselves; `None`: never.
+    pub auto_pause: Option<AutoPause>,
     /// Whether the channel carries marketing where its rules forbid it; WeChat only.
     pub allow_marketing: bool,
     /// What messages are held to; SMS only.
@@ -79,6 +81,7 @@ fn channel_config(
     let unknown_window = table.number("unknown_window", at_least_1);
     let on_unknown = table.word("on_unknown", &[("hold", OnUnknown::Hold), ("resend", OnUnknown::Resend)]);
     let retry = table.list("retry", grammar::wait);
+    let auto_pause = auto_pause(&mut table);
     let allow_marketing = table.flag("allow_marketing");
     if allow_marketing.is_some() && channel != Channel::Wechat {
         table.problem("allow_marketing", "belongs to `channels.wechat` alone");
@@ -97,9 +100,24 @@ fn channel_config(
         unknown_window: unknown_window.unwrap_or(const { NonZeroUsize::new(1_000).unwrap() }),
         on_unknown: on_unknown.unwrap_or(OnUnknown::Hold),
         retry: retry.unwrap_or_else(|| [60, 300, 900, 3_600, 14_400].map(Duration::from_secs).to_vec()),
+        auto_pause,
         allow_marketing: allow_marketing.unwrap_or(false),
         rules,
     }
+}
+
+fn auto_pause(table: &mut Table<'_>) -> Option<AutoPause> {
+    if !table.has("auto_pause") {
+        return None;
+    }
+    let mut table = table.table("auto_pause");
+    let (bounce, complaint) = (table.share("bounce"), table.share("complaint"));
+    let after: Option<u32> = table.number("after", "a whole number of deliveries");
+    if bounce.is_none() && complaint.is_none() {
+        table.problem("after", "does nothing without `bounce` or `complaint` beside it");
+    }
+    table.finish();
+    Some(AutoPause { bounce, complaint, after: after.unwrap_or(1_000).into() })
 }
 
 fn known_provider(

@@ -41,7 +41,7 @@ impl Config {
             warnings.extend(self.doubles(config).map(|name| {
                 format!(
                     "channels.{channel}.on_unknown: `resend` may send doubles, since provider `{name}` takes no \
-                     idempotency key; this version holds all the same"
+                     idempotency key"
                 )
             }));
         }

@@ -10,8 +10,9 @@ use tracing::{error, warn};
 
 use super::campaigns::Campaign;
 use crate::lifecycle::Shutdown;
-use crate::model::{CampaignNo, Control};
+use crate::model::{CampaignNo, PauseCause};
 use crate::store::Store;
+use crate::telemetry::Metrics;
 
 /// Refusals that stop a campaign: providers are known to refuse a good template for some minutes by mistake, and one
 /// refusal may be about what a single recipient's data made of it.
@@ -29,13 +30,21 @@ pub(super) struct Brake(mpsc::Sender<Arc<Campaign>>);
 pub(super) struct Brakeman {
     refused: mpsc::Receiver<Arc<Campaign>>,
     store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
     shutdown: Shutdown,
+    publish: bool,
     counts: HashMap<CampaignNo, (u32, Instant)>,
 }
 
-pub(super) fn brake(store: Arc<dyn Store>, shutdown: Shutdown) -> (Brake, Brakeman) {
+/// With `publish`, pauses are told to the broker.
+pub(super) fn brake(
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    publish: bool,
+) -> (Brake, Brakeman) {
     let (sender, refused) = mpsc::channel(QUEUE);
-    (Brake(sender), Brakeman { refused, store, shutdown, counts: HashMap::new() })
+    (Brake(sender), Brakeman { refused, store, metrics, shutdown, publish, counts: HashMap::new() })
 }
 
 impl Brake {
@@ -73,11 +82,17 @@ impl Brakeman {
 
     async fn pause(&self, campaign: &Campaign) {
         let id = &campaign.sending.id;
-        match self.store.control(id, Control::Pause).await {
-            Ok(_) => error!(
-                campaign = &**id,
-                "paused: its provider refuses the template; `campaignd explain` shows its words"
-            ),
+        let cause = PauseCause::TemplateRefused;
+        match self.store.pause(id, cause, self.publish).await {
+            Ok(false) => {}
+            Ok(true) => {
+                let labels = [campaign.sending.channel.as_str(), cause.as_str()];
+                self.metrics.auto_pauses.with_label_values(&labels).inc();
+                error!(
+                    campaign = &**id,
+                    "paused: its provider refuses the template; `campaignd explain` shows its words"
+                );
+            }
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "a refused campaign could not be paused");
             }

@@ -4,6 +4,8 @@
 //! It looks at every scope before it takes from any, because a permit cannot be given back. What other daemons share it
 //! asks for ahead of need, and deals what it has.
 
+mod asking;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +17,14 @@ use tokio::time::{Instant, sleep_until};
 use super::ledger::{Ledger, Record};
 use super::limit::Limiter;
 use super::prepared::Prepared;
-use super::supply::{Order, Supply};
+use super::supply::Supply;
 use super::{LaneConfig, Limit};
 use crate::backoff::Schedule;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::model::{CampaignNo, Channel, Lane, Outcome};
 use crate::provider::{Departures, Permit};
-use crate::store::{Error, Store};
+use crate::store::Error;
 use crate::telemetry::Metrics;
 
 /// A message that waits longer than this is judged again before it is sent.
@@ -30,8 +32,6 @@ const STALE: Duration = Duration::from_secs(10);
 const SWEEP: Duration = Duration::from_secs(1);
 /// Between two looks at a limit that lets nothing through.
 const LEAST_WAIT: Duration = Duration::from_micros(100);
-/// An account whose workers have not asked for so long has no session that could use what is shared in time.
-const COLD: Duration = Duration::from_secs(1);
 
 /// What the desk is told.
 #[derive(Debug)]
@@ -124,10 +124,6 @@ impl Counter {
         let chosen = message.provider().map_or(self.weight > 0, |named| named == &*self.name);
         chosen && self.app.as_deref().is_none_or(|app| app == message.app)
     }
-
-    fn is_cold(&self) -> bool {
-        self.workers.is_empty() && self.asked.is_none_or(|asked| asked.elapsed() > COLD)
-    }
 }
 
 impl Desk {
@@ -136,13 +132,9 @@ impl Desk {
         config: &LaneConfig,
         hungry: &[Arc<Notify>],
         notes: mpsc::Receiver<Note>,
-        store: Arc<dyn Store>,
-        ledger: Ledger,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-        shutdown: Shutdown,
+        lane: &super::Lane,
     ) -> Self {
-        let supply = Supply::new(store);
+        let supply = Supply::new(lane.store.clone());
         let accounts = config.accounts.iter().zip(hungry).map(|(account, hungry)| Counter {
             name: account.name.clone(),
             app: account.app.clone(),
@@ -155,9 +147,9 @@ impl Desk {
             crew: config.concurrency.div_ceil(config.accounts.len().max(1)),
             hungry: hungry.clone(),
         });
-        show_limit(&metrics, "channel", config.channel.as_str(), &config.limit);
+        show_limit(&lane.metrics, "channel", config.channel.as_str(), &config.limit);
         for account in &config.accounts {
-            show_limit(&metrics, "provider", &account.name, &account.limit);
+            show_limit(&lane.metrics, "provider", &account.name, &account.limit);
         }
         Desk {
             name: config.channel,
@@ -168,11 +160,11 @@ impl Desk {
             queues: HashMap::new(),
             campaigns: HashMap::new(),
             supply,
-            ledger,
+            ledger: lane.ledger.clone(),
             retry: config.retry.clone(),
-            metrics,
-            clock,
-            shutdown,
+            metrics: lane.metrics.clone(),
+            clock: lane.clock.clone(),
+            shutdown: lane.shutdown.clone(),
         }
     }
 
@@ -277,53 +269,6 @@ impl Desk {
                 None => return wait,
             }
         }
-    }
-
-    /// Asks for what waits in the rates that others share, the narrowest scope first: what that does not let through soon
-    /// is not asked of the next. Returns how long until more may be asked for.
-    fn ask(&mut self) -> Duration {
-        if !self.supply.is_shared() || self.supply.is_waiting() {
-            return SWEEP;
-        }
-        let mut order = Order::new();
-        let mut carried = vec![0_u32; self.accounts.len()];
-        let mut all = 0_u32;
-        for (campaign, limiter) in &self.campaigns {
-            let (cells, carriers) = self.waiting(*campaign);
-            let soon = order.add(limiter, cells);
-            all = all.saturating_add(soon);
-            for (carried, waiting) in carried.iter_mut().zip(carriers) {
-                *carried = carried.saturating_add(soon.min(waiting));
-            }
-        }
-        let soon = order.add(&self.channel, all);
-        for (counter, carried) in self.accounts.iter().zip(carried) {
-            order.add(&counter.limiter, carried.min(soon));
-        }
-        self.supply.send(order).unwrap_or(SWEEP)
-    }
-
-    /// About how many cells of a campaign wait for accounts that could send them, and for each of these. An account
-    /// without a session gets one first: a place in a slow rate would pass while it is dialled.
-    fn waiting(&self, campaign: CampaignNo) -> (u32, Vec<u32>) {
-        let (mut all, mut each) = (0_u32, vec![0_u32; self.accounts.len()]);
-        for queue in Lane::ALL.iter().filter_map(|lane| self.queues.get(&(campaign, *lane))) {
-            let Some(first) = queue.front() else { continue };
-            let cells = u32::try_from(queue.len()).unwrap_or(u32::MAX).saturating_mul(first.cells);
-            let mut ready = false;
-            for (counter, waiting) in self.accounts.iter().zip(&mut each) {
-                if counter.carries(first) && counter.is_cold() {
-                    counter.hungry.notify_one();
-                } else if counter.carries(first) {
-                    *waiting = waiting.saturating_add(cells);
-                    ready = true;
-                }
-            }
-            if ready {
-                all = all.saturating_add(cells);
-            }
-        }
-        (all, each)
     }
 
     fn hand_over(&mut self, account: usize, mut messages: Vec<Prepared>) {

@@ -29,24 +29,28 @@ impl Heart {
         self.confirmed.borrow().elapsed() < HEARTBEAT_TIMEOUT / 2
     }
 
-    /// A heart, and the task that beats it until `shutdown` is asked.
+    /// A heart, the task that beats it and watches the others', and the one that takes over from the dead: apart, since a
+    /// rescue may take long and a beat may not wait. Both end when `shutdown` is asked.
     pub fn new(
         store: Arc<dyn Store>,
         me: Incarnation,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
-    ) -> (Self, impl Future<Output = Result<(), Error>> + Send) {
+    ) -> (Self, impl Future<Output = Result<(), Error>> + Send, impl Future<Output = Result<(), Error>> + Send)
+    {
         let (confirm, confirmed) = watch::channel(Instant::now());
-        (Heart { confirmed }, beat(store, me, metrics, shutdown, confirm))
+        let (found, dead) = watch::channel(Vec::new());
+        let beating = beat(store.clone(), me, shutdown.clone(), confirm, found);
+        (Heart { confirmed }, beating, rescue_all(store, metrics, shutdown, dead))
     }
 }
 
 async fn beat(
     store: Arc<dyn Store>,
     me: Incarnation,
-    metrics: Arc<Metrics>,
     shutdown: Shutdown,
     confirm: watch::Sender<Instant>,
+    found: watch::Sender<Vec<Incarnation>>,
 ) -> Result<(), Error> {
     let mut others = Others::default();
     let mut ticks = interval(BEAT);
@@ -60,8 +64,9 @@ async fn beat(
         match store.beat(me).await {
             Ok(beats) => {
                 confirm.send_replace(asked);
-                for dead in others.dead(me, &beats, asked) {
-                    rescue(&*store, dead, &metrics).await?;
+                let dead = others.dead(me, &beats, asked);
+                if !dead.is_empty() {
+                    found.send_replace(dead);
                 }
             }
             Err(error) if error.is_transient() => {
@@ -74,6 +79,30 @@ async fn beat(
     }
 }
 
+/// Rescues whoever the last beat found dead. A rescue is many small transactions: one that is cut off in the middle is
+/// gone on with by whoever finds the same dead again.
+async fn rescue_all(
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    mut dead: watch::Receiver<Vec<Incarnation>>,
+) -> Result<(), Error> {
+    let rescue = async {
+        while dead.changed().await.is_ok() {
+            let found = dead.borrow_and_update().clone();
+            for dead in found {
+                rescue(&*store, dead, &metrics).await?;
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        // The beat has ended, and its part was asked to.
+        () = shutdown.asked() => Ok(()),
+        rescued = rescue => rescued,
+    }
+}
+
 async fn rescue(store: &dyn Store, dead: Incarnation, metrics: &Metrics) -> Result<(), Error> {
     match store.rescue(dead).await {
         Ok(rescued) => {
@@ -81,7 +110,10 @@ async fn rescue(store: &dyn Store, dead: Incarnation, metrics: &Metrics) -> Resu
             if rescued.batches > 0 {
                 info!(
                     rescued.batches,
-                    rescued.unknown, rescued.waiting, "took over from a daemon that stopped beating"
+                    rescued.unknown,
+                    rescued.resent,
+                    rescued.waiting,
+                    "took over from a daemon that stopped beating"
                 );
             }
             Ok(())

@@ -11,19 +11,20 @@ use tracing::warn;
 
 use super::brake::brake;
 use super::campaigns::Campaigns;
+use super::circuit::Circuits;
 use super::desk::{Desk, Note};
 use super::heart::Heart;
 use super::hours::Gate;
 use super::ledger::{Ledger, persist};
 use super::listener::listen;
 use super::stream::{Shared, Stream, Window};
-use super::worker::{Crew, Reach, Rest};
+use super::worker::Crew;
 use super::{LaneConfig, Limit};
 use crate::clock::Clock;
 use crate::lifecycle::{Shutdown, Supervisor};
 use crate::model::sms_rules::Hours;
-use crate::model::{BatchNo, CampaignNo, Channel, Lane as Rank, Purpose, Rate};
-use crate::store::dispatching::Lease;
+use crate::model::{CampaignNo, Channel, Lane as Rank, Purpose, Rate};
+use crate::store::dispatching::{Hold, Lease};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
 use crate::telemetry::{Heartbeat, Metrics};
@@ -50,6 +51,8 @@ pub struct Lane {
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub shutdown: Shutdown,
+    /// Whether a campaign's pause is told to the broker.
+    pub publish: bool,
 }
 
 /// The rest of the program's way to a running lane.
@@ -83,20 +86,11 @@ impl Lane {
     /// Starts the lane's tasks under `supervisor`.
     pub fn start(self, config: LaneConfig, supervisor: &Supervisor) -> LaneHandle {
         let (desk, notes) = mpsc::channel(DESK_QUEUE);
-        let (reach, reachable) = Reach::new();
+        let circuits = Circuits::new(&config.accounts, &self.metrics);
         let hungry: Vec<Arc<Notify>> = config.accounts.iter().map(|_| Arc::default()).collect();
-        let table = Desk::new(
-            &config,
-            &hungry,
-            notes,
-            self.store.clone(),
-            self.ledger.clone(),
-            self.metrics.clone(),
-            self.clock.clone(),
-            self.shutdown.clone(),
-        );
+        let table = Desk::new(&config, &hungry, notes, &self);
         supervisor.spawn("desk", &self.shutdown, table.run());
-        self.start_workers(&config, &hungry, &desk, &reach, supervisor);
+        self.start_workers(&config, &hungry, &desk, &circuits, supervisor);
         let accepted = Arc::new(Notify::new());
         let (hours, gate) = Gate::new(config.rules.hours.clone(), self.clock.clone());
         let handle =
@@ -104,7 +98,7 @@ impl Lane {
         let poller = Poller {
             channel: config.channel,
             beat: Heartbeat::new(&self.metrics, config.channel.as_str()),
-            shared: Arc::new(self.share(&config, desk, reachable, gate)),
+            shared: Arc::new(self.share(&config, desk, circuits, gate)),
             accepted,
             running: HashMap::new(),
             streams: JoinSet::new(),
@@ -113,13 +107,7 @@ impl Lane {
         handle
     }
 
-    fn share(
-        &self,
-        config: &LaneConfig,
-        desk: mpsc::Sender<Note>,
-        reachable: watch::Receiver<bool>,
-        gate: Gate,
-    ) -> Shared {
+    fn share(&self, config: &LaneConfig, desk: mpsc::Sender<Note>, circuits: Circuits, gate: Gate) -> Shared {
         Shared {
             channel: config.channel,
             store: self.store.clone(),
@@ -130,9 +118,9 @@ impl Lane {
             ledger: self.ledger.clone(),
             desk,
             window: Window::new(config.unknown_window),
-            reachable,
+            circuits,
             retry: config.retry.clone(),
-            accounts: config.accounts.iter().map(|account| account.name.clone()).collect(),
+            accounts: config.accounts.clone(),
             rules: config.rules.text.clone(),
             gate,
             rate: rate_of(config),
@@ -147,16 +135,18 @@ impl Lane {
         config: &LaneConfig,
         hungry: &[Arc<Notify>],
         desk: &mpsc::Sender<Note>,
-        reach: &Reach,
+        circuits: &Circuits,
         supervisor: &Supervisor,
     ) {
-        let (brake, brakeman) = brake(self.store.clone(), self.shutdown.clone());
+        let (brake, brakeman) =
+            brake(self.store.clone(), self.metrics.clone(), self.shutdown.clone(), self.publish);
         supervisor.spawn("brake", &self.shutdown, async {
             brakeman.run().await;
             Ok::<(), Error>(())
         });
         let each = config.concurrency.div_ceil(config.accounts.len().max(1));
-        for (position, (account, hungry)) in config.accounts.iter().zip(hungry).enumerate() {
+        let accounts = config.accounts.iter().zip(hungry).zip(circuits.iter());
+        for (position, ((account, hungry), circuit)) in accounts.enumerate() {
             let listening = listen(account.provider.clone(), self.shutdown.clone());
             supervisor.spawn("listener", &self.shutdown, async {
                 listening.await;
@@ -173,9 +163,8 @@ impl Lane {
                 retry: config.retry.clone(),
                 metrics: self.metrics.clone(),
                 shutdown: self.shutdown.clone(),
-                reach: reach.clone(),
+                circuit: circuit.clone(),
                 brake: brake.clone(),
-                rest: Rest::default(),
                 keyring: self.keyring.clone(),
                 clock: self.clock.clone(),
             });
@@ -283,7 +272,7 @@ impl Poller {
     /// Starts with the batches that were leased to us when their messages were accepted.
     async fn run_accepted(&mut self) -> Result<(), Error> {
         let given = self.running.values().filter(|running| !running.leases).count();
-        if given >= GIVEN_STREAMS || !*self.shared.reachable.borrow() {
+        if given >= GIVEN_STREAMS || !self.shared.circuits.any_passes() {
             return Ok(());
         }
         let leases = self.shared.store.leased_at_acceptance(self.shared.me, self.channel).await?;
@@ -293,9 +282,10 @@ impl Poller {
         let (held, leases): (Vec<Lease>, Vec<Lease>) =
             leases.into_iter().partition(|lease| held.contains(&lease.campaign));
         if !held.is_empty() {
-            let batches: Vec<BatchNo> = held.iter().map(|lease| lease.batch).collect();
-            persist(|| self.shared.store.release(self.shared.me, &batches)).await?;
+            let holds: Vec<Hold> = held.iter().map(Lease::hold).collect();
+            persist(|| self.shared.store.release(self.shared.me, &holds)).await?;
         }
+        self.shared.ledger.holdings().add(leases.iter().map(Lease::hold));
         let mut streams: HashMap<(CampaignNo, Rank), Vec<Lease>> = HashMap::new();
         for lease in leases {
             streams.entry((lease.campaign, lease.lane)).or_default().push(lease);

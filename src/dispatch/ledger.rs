@@ -11,8 +11,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Account;
+use super::doubt::after_no_answer;
+use super::holdings::Holdings;
 use super::prepared::{Last, Prepared};
-use super::retry::{Decision, decide};
+use super::retry::{Before, Decision, decide};
 use crate::backoff::{Redial, Schedule};
 use crate::model::{Channel, DeliveryKey, Outcome, Reason, State};
 use crate::store::dispatching::{FailedAttempt, Intent, Lease, Recipient, Rescheduled, Settled, Tick};
@@ -29,6 +31,7 @@ const GATHER: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Ledger {
     requests: mpsc::Sender<Request>,
+    holdings: Holdings,
 }
 
 /// The store's end; runs until every [`Ledger`] is dropped.
@@ -38,6 +41,7 @@ pub struct Ticker {
     store: Arc<dyn Store>,
     me: Incarnation,
     metrics: Arc<Metrics>,
+    holdings: Holdings,
 }
 
 #[derive(Debug)]
@@ -58,10 +62,26 @@ pub(super) struct Record {
 
 pub fn ledger(store: Arc<dyn Store>, me: Incarnation, metrics: Arc<Metrics>) -> (Ledger, Ticker) {
     let (sender, requests) = mpsc::channel(QUEUE);
-    (Ledger { requests: sender }, Ticker { requests, store, me, metrics })
+    let holdings = Holdings::default();
+    (
+        Ledger { requests: sender, holdings: holdings.clone() },
+        Ticker { requests, store, me, metrics, holdings },
+    )
+}
+
+/// An attempt: by which account, and when it was begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tried<'a> {
+    pub(super) account: &'a Account,
+    pub(super) asked: Timestamp,
 }
 
 impl Ledger {
+    /// Leases that the lanes work on.
+    pub fn holdings(&self) -> &Holdings {
+        &self.holdings
+    }
+
     /// `None` where the lease or the campaign no longer allows it, or the ledger is gone.
     pub(super) async fn intend(&self, intent: Intent) -> Option<Vec<Recipient>> {
         let (reply, granted) = oneshot::channel();
@@ -85,14 +105,20 @@ impl Record {
         &mut self,
         prepared: Prepared,
         outcome: Outcome,
-        account: Option<&Account>,
+        tried: Option<Tried<'_>>,
         schedule: &Schedule,
         at: Timestamp,
     ) {
         let lease = &prepared.held.lease;
+        let account = tried.map(|tried| tried.account);
+        let before = Before {
+            burnt: lease.attempt,
+            doubt: lease.doubt.as_ref(),
+            resend: tried.and_then(|tried| after_no_answer(tried.account, tried.asked)),
+        };
         let provider = account.map(|account| account.name.clone());
         let segments = if prepared.campaign.sending.channel == Channel::Sms { prepared.cells } else { 0 };
-        match decide(outcome, lease.attempt, schedule, at, fastrand::f64()) {
+        match decide(outcome, before, schedule, at, fastrand::f64()) {
             Decision::Settle { state, reason, provider_ref, attempts, detail } => {
                 self.settled.push(Settled {
                     delivery: prepared.key,
@@ -109,7 +135,7 @@ impl Record {
                     detail,
                 })
             }
-            Decision::Again { due_at, attempts, failed } => self.rescheduled.push(Rescheduled {
+            Decision::Again { due_at, attempts, failed, doubt } => self.rescheduled.push(Rescheduled {
                 campaign: lease.campaign,
                 member: prepared.member,
                 batch: lease.batch,
@@ -120,15 +146,20 @@ impl Record {
                 due_at,
                 attempts,
                 provider,
+                doubt,
                 attempt: failed.map(|(reason, detail)| FailedAttempt { at, reason, detail }),
             }),
         }
-        self.last.extend(prepared.held.account());
+        self.last.extend(prepared.held.account(1));
         self.window.push(prepared.window);
     }
 
-    /// Fails every member of a batch of which none was intended.
+    /// Settles every member of a batch that cannot be rendered.
     pub(super) fn fail_batch(&mut self, lease: &Lease, reason: Reason, detail: &str, at: Timestamp) {
+        let (state, reason) = match &lease.doubt {
+            Some(doubt) => (State::Unknown, doubt.reason),
+            None => (State::Failed, reason),
+        };
         self.settled.extend(lease.members.iter().map(|member| Settled {
             delivery: DeliveryKey {
                 campaign: lease.campaign,
@@ -136,7 +167,7 @@ impl Record {
                 occurrence: member.occurrence,
             },
             batch: lease.batch,
-            state: State::Failed,
+            state,
             reason: Some(reason),
             attempts: lease.attempt,
             provider: None,
@@ -146,7 +177,7 @@ impl Record {
             at,
             detail: Some(detail.to_owned()),
         }));
-        self.last.push(Last::Close(lease.batch));
+        self.last.push(Last::Close(lease.hold()));
     }
 
     /// Notes that a batch has no member left to account for.
@@ -168,7 +199,8 @@ impl Ticker {
 
     async fn commit(&self, gathered: &mut Vec<Request>) -> Result<(), Error> {
         let mut tick = Tick::default();
-        let (mut replies, mut released, mut window) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut replies, mut window) = (Vec::new(), Vec::new());
+        let (mut closed, mut released) = (Vec::new(), Vec::new());
         for request in gathered.drain(..) {
             match request {
                 Request::Intend { intent, reply } => {
@@ -181,13 +213,14 @@ impl Ticker {
                     window.append(&mut record.window);
                     for last in record.last {
                         match last {
-                            Last::Close(batch) => tick.closed.push(batch),
-                            Last::Release(batch) => released.push(batch),
+                            Last::Close(hold) => closed.push(hold),
+                            Last::Release(hold) => released.push(hold),
                         }
                     }
                 }
             }
         }
+        tick.closed = closed.iter().map(|hold| hold.batch).collect();
         let started = Instant::now();
         let granted = persist(|| self.store.tick(self.me, &tick)).await?;
         let took = started.elapsed().as_secs_f64();
@@ -195,12 +228,14 @@ impl Ticker {
         self.metrics.store_query_duration.with_label_values(&["record"]).observe(took);
         self.metrics.record_batch_size.observe((tick.settled.len() + tick.rescheduled.len()) as f64);
         drop(window);
+        self.holdings.remove(closed);
         for (reply, recipients) in replies.into_iter().zip(granted) {
             // A stream that is gone left its batch in doubt; its daemon is ending.
             drop(reply.send(recipients));
         }
         if !released.is_empty() {
             persist(|| self.store.release(self.me, &released)).await?;
+            self.holdings.remove(released);
         }
         Ok(())
     }

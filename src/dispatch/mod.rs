@@ -6,9 +6,12 @@
 
 mod brake;
 mod campaigns;
+mod circuit;
 mod compose;
 mod desk;
+mod doubt;
 mod heart;
+mod holdings;
 mod hours;
 mod lane;
 mod ledger;
@@ -20,6 +23,8 @@ mod rendering;
 mod retry;
 mod stream;
 mod supply;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 use std::num::NonZeroU32;
@@ -27,7 +32,9 @@ use std::sync::Arc;
 
 pub use campaigns::Campaigns;
 pub use compose::{ComposeError, EmailSender, Format, Labels, ReturnPath, compose};
+pub use doubt::OnDoubt;
 pub use heart::Heart;
+pub use holdings::Holdings;
 pub use lane::{Lane, LaneHandle};
 pub use ledger::{Ledger, Ticker, ledger};
 pub use limit::Limiter;
@@ -48,6 +55,7 @@ pub struct Account {
     /// list: it carries only what names it.
     pub weight: Option<NonZeroU32>,
     pub limit: Limit,
+    pub on_doubt: OnDoubt,
 }
 
 /// Rates of one scope as they are configured.

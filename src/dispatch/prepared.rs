@@ -7,10 +7,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::campaigns::Campaign;
+use crate::model::DeliveryKey;
 use crate::model::content::Content;
-use crate::model::{BatchNo, DeliveryKey};
 use crate::provider::Permit;
-use crate::store::dispatching::{Lease, Member};
+use crate::store::dispatching::{Hold, Lease, Member};
 
 /// A leased batch while its members are under way.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(super) struct Held {
 /// What to do with a batch whose last member was just accounted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Last {
-    Close(BatchNo),
-    Release(BatchNo),
+    Close(Hold),
+    Release(Hold),
 }
 
 impl Held {
@@ -35,9 +35,9 @@ impl Held {
         Held { lease, remaining: AtomicUsize::new(members), abandoned: AtomicBool::new(false) }
     }
 
-    /// Accounts for one member that was settled or rescheduled.
-    pub(super) fn account(&self) -> Option<Last> {
-        self.subtract(1)
+    /// Accounts for members that were settled or rescheduled.
+    pub(super) fn account(&self, members: usize) -> Option<Last> {
+        self.subtract(members)
     }
 
     /// Leaves the last `members`, which were never intended, in the store.
@@ -50,8 +50,8 @@ impl Held {
         if self.remaining.fetch_sub(members, Ordering::AcqRel) > members {
             return None;
         }
-        let batch = self.lease.batch;
-        Some(if self.abandoned.load(Ordering::Acquire) { Last::Release(batch) } else { Last::Close(batch) })
+        let hold = self.lease.hold();
+        Some(if self.abandoned.load(Ordering::Acquire) { Last::Release(hold) } else { Last::Close(hold) })
     }
 }
 
@@ -81,9 +81,8 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// The account that the job names.
+    /// The only account that may carry it: the one that may have it already, or that the job names.
     pub(super) fn provider(&self) -> Option<&str> {
-        let own = self.held.lease.options.as_ref().and_then(|options| options.provider.as_deref());
-        own.or(self.campaign.sending.provider.as_deref())
+        self.held.lease.account(&self.campaign.sending)
     }
 }

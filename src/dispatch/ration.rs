@@ -217,23 +217,25 @@ impl Ration {
         self.reading = Some(if known.low <= known.high { known } else { new });
     }
 
-    /// Drops slices that are used up or whose time has passed. Returns the rest of the last, where it is worth giving
-    /// back.
+    /// Drops slices that are used up or whose time has passed; the next one may continue the last. Returns the rest of the
+    /// last instead, where that is worth giving back.
     pub(super) fn forget(&mut self, now: i64) -> Option<Rest> {
-        let mut rest = None;
+        // The store's clock shows this at the latest.
+        let latest = now.saturating_sub(self.reading?.bounds(now).0);
         while let Some(slice) = self.slices.front().copied() {
-            let reach = self.reach(&slice, now);
-            if reach.all(self.cell) > 0 {
-                break;
+            if self.reach(&slice, now).all(self.cell) > 0 {
+                return None;
+            }
+            let (is_last, from) = (self.slices.len() == 1, slice.next.max(latest));
+            if is_last && from < slice.end && slice.end - from < WORTH {
+                return None;
             }
             self.slices.pop_front();
-            // Nobody was there before the store's clock shows, at the latest, this.
-            let low = self.reading.map_or(i64::MIN, |reading| reading.bounds(now).0);
-            let from = slice.next.max(now.saturating_sub(low));
-            rest = (self.slices.is_empty() && slice.end - from >= WORTH)
-                .then_some(Rest { from, end: slice.end });
+            if is_last && slice.end - from >= WORTH {
+                return Some(Rest { from, end: slice.end });
+            }
         }
-        rest
+        None
     }
 
     fn reach(&self, slice: &Slice, now: i64) -> Reach {

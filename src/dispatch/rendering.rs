@@ -19,8 +19,10 @@ pub(super) struct Rendering<'a> {
     tracked: job::Tracking,
     /// The message's own `expires_at` has passed.
     expired: bool,
-    /// The provider that the job names, where the configuration has it no more.
+    /// The only provider that may carry it, where the configuration has it no more.
     lost_provider: Option<String>,
+    /// It is in doubt, and there is no attempt or no time left to send it again.
+    too_late: bool,
 }
 
 #[derive(Debug, Default)]
@@ -32,11 +34,13 @@ pub(super) struct Rendered {
 impl<'a> Rendering<'a> {
     pub(super) fn new(shared: &'a Shared, held: &'a Held, campaign: &'a Campaign, now: Timestamp) -> Self {
         let options = held.lease.options.as_deref();
-        let named =
-            options.and_then(|options| options.provider.as_ref()).or(campaign.sending.provider.as_ref());
-        let lost = named.filter(|name| shared.accounts.iter().all(|account| **account != ***name));
+        let named = held.lease.account(&campaign.sending);
+        let lost = named.filter(|name| shared.accounts.iter().all(|account| *account.name != **name));
+        let ended = shared.retry.delay(held.lease.attempt, None, 0.5).is_none();
+        let too_late = held.lease.doubt.as_ref().is_some_and(|doubt| ended || doubt.resend.until <= now);
         Rendering {
-            lost_provider: lost.cloned(),
+            lost_provider: lost.map(str::to_owned),
+            too_late,
             shared,
             campaign,
             renderer: campaign.template.renderer(campaign.sending.channel, &campaign.sending.data),
@@ -53,6 +57,9 @@ impl<'a> Rendering<'a> {
         }
         if self.expired {
             return Err(Outcome::Expired);
+        }
+        if self.too_late {
+            return Err(Outcome::Failed { reason: Reason::RetriesExhausted, detail: String::new() });
         }
         if let Some(name) = &self.lost_provider {
             let detail = format!("the configuration has no provider `{name}` on this channel any more");

@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::future::try_join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::Account;
 use super::campaigns::{Campaign, Campaigns};
+use super::circuit::Circuits;
 use super::desk::Note;
+use super::doubt::after_crash;
 use super::hours::Gate;
 use super::ledger::{Ledger, Record, persist};
 use super::prepared::{Held, Last, Prepared};
@@ -21,7 +24,7 @@ use crate::lifecycle::Shutdown;
 use crate::model::sms_rules::TextRules;
 use crate::model::{CampaignNo, Channel, Content, DeliveryKey, Lane, Outcome, Purpose, Rate, Rates, Reason};
 use crate::provider::Permit;
-use crate::store::dispatching::{Intent, Lease, Member, Recipient};
+use crate::store::dispatching::{Intent, Lease, Member, Recipient, Resend};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
 use crate::telemetry::Metrics;
@@ -78,13 +81,12 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     pub(super) desk: mpsc::Sender<Note>,
     pub(super) window: Window,
-    /// Whether any account can be reached: while none can, nothing is intended.
-    pub(super) reachable: watch::Receiver<bool>,
+    /// While none of a message's accounts works, nothing is intended for it.
+    pub(super) circuits: Circuits,
     pub(super) retry: Schedule,
-    /// Names of the lane's accounts.
-    pub(super) accounts: Vec<Arc<str>>,
     pub(super) rules: TextRules,
     pub(super) gate: Gate,
+    pub(super) accounts: Vec<Account>,
     /// Messages a second that the channel and its accounts together let through; `None` without a limit.
     pub(super) rate: Option<f64>,
     pub(super) metrics: Arc<Metrics>,
@@ -133,11 +135,12 @@ impl Stream {
                 _ = room.places.acquire_many(room.size) => {}
             }
         }
-        let left: Vec<_> = work.take_all().iter().map(|lease| lease.batch).collect();
-        if left.is_empty() {
-            return Ok(());
+        let left: Vec<_> = work.take_all().iter().map(Lease::hold).collect();
+        if !left.is_empty() {
+            persist(|| self.shared.store.release(self.shared.me, &left)).await?;
+            self.shared.ledger.holdings().remove(left);
         }
-        persist(|| self.shared.store.release(self.shared.me, &left)).await
+        Ok(())
     }
 
     /// One of several that work side by side, so that one's intent overlaps another's rendering.
@@ -170,6 +173,7 @@ impl Stream {
         let timer = self.shared.metrics.store_query_duration.with_label_values(&["lease"]).start_timer();
         let leases = persist(|| self.shared.store.lease(self.shared.me, &stream, 1)).await?;
         timer.observe_duration();
+        self.shared.ledger.holdings().add(leases.iter().map(Lease::hold));
         Ok(leases.into_iter().next())
     }
 
@@ -187,6 +191,8 @@ impl Stream {
             epoch: lease.epoch,
             to: lease.watermark.saturating_add(members),
             members: lease.members.clone(),
+            resend: None,
+            again: false,
         };
         let mut record = Record::default();
         match self.shared.ledger.intend(intent).await {
@@ -196,7 +202,7 @@ impl Stream {
                 "the pinned template is missing or broken",
                 self.shared.clock.now(),
             ),
-            None => record.last(Some(Last::Release(lease.batch))),
+            None => record.last(Some(Last::Release(lease.hold()))),
         }
         self.shared.ledger.record(record).await;
     }
@@ -206,39 +212,60 @@ impl Stream {
         let mut position = lease.watermark;
         let held = Arc::new(Held::new(lease, members.len()));
         let mut left = members.as_slice();
+        let mut resend = None;
         while !left.is_empty() {
-            let granted = match self.wait_for_room(room, left.len()).await {
+            let named = held.lease.account(&campaign.sending);
+            let granted = match self.wait_for_room(named, room, left.len()).await {
                 Some((places, window)) if self.shared.gate.admits(campaign.sending.purpose) => {
                     let (chunk, rest) = left.split_at(places.num_permits());
                     position = position.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
-                    let intent = intent(&held.lease, campaign, position, chunk);
+                    // The first intent sets the end for the whole batch: whatever is in doubt later left after it.
+                    let resend = resend.get_or_insert_with(|| self.resend(&held.lease, campaign));
+                    let intent = intent(&held.lease, campaign, position, chunk, resend.clone());
                     let recipients = self.shared.ledger.intend(intent).await;
-                    recipients.map(|recipients| (recipients, places, window, rest))
+                    recipients.map(|recipients| (recipients, chunk.len(), places, window, rest))
                 }
                 _ => None,
             };
-            let Some((recipients, places, window, rest)) = granted else {
+            let Some((recipients, intended, places, window, rest)) = granted else {
                 let mut record = Record::default();
                 record.last(held.abandon(left.len()));
                 self.shared.ledger.record(record).await;
                 return Err(Stopped);
             };
+            if intended > recipients.len() {
+                let mut record = Record::default();
+                record.last(held.account(intended - recipients.len()));
+                self.shared.ledger.record(record).await;
+            }
             self.prepare(recipients, &held, campaign, places, window).await;
             left = rest;
         }
         Ok(())
     }
 
-    /// Room at the desk and in the unknown window for the next few of `wanted`, once a provider can be reached;
-    /// `None` where the lane stops meanwhile.
+    /// The leave to send the batch's members again, should this daemon die.
+    fn resend(&self, lease: &Lease, campaign: &Campaign) -> Option<Resend> {
+        if let Some(doubt) = &lease.doubt {
+            return Some(doubt.resend.clone());
+        }
+        let candidates = self.shared.candidates(lease.account(&campaign.sending));
+        after_crash(&candidates.collect::<Vec<_>>(), self.shared.clock.now())
+    }
+
+    /// Room at the desk and in the unknown window for the next few of `wanted`, once an account that may carry them
+    /// works; `None` where the lane stops meanwhile.
     async fn wait_for_room(
         &self,
+        named: Option<&str>,
         room: &Room,
         wanted: usize,
     ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let mut reachable = self.shared.reachable.clone();
+        let accounts: Vec<&str> = self.shared.candidates(named).map(|account| &*account.name).collect();
         let ready = async {
-            reachable.wait_for(|reachable| *reachable).await.ok()?;
+            if !accounts.is_empty() {
+                self.shared.circuits.pass(&accounts).await;
+            }
             let n = wanted.min(room.step).min(self.shared.window.step(self.lane));
             let n = u32::try_from(n).unwrap_or(1);
             let places = room.places.clone().acquire_many_owned(n).await.ok()?;
@@ -321,7 +348,18 @@ impl Work {
     }
 }
 
-fn intent(lease: &Lease, campaign: &Campaign, to: u32, members: &[Member]) -> Intent {
+impl Shared {
+    /// Accounts that may carry a message: the one that it names, or else those that the channel lists.
+    fn candidates<'s>(&'s self, named: Option<&'s str>) -> impl Iterator<Item = &'s Account> {
+        let fits = move |account: &&Account| match named {
+            Some(name) => *account.name == *name,
+            None => account.weight.is_some(),
+        };
+        self.accounts.iter().filter(fits)
+    }
+}
+
+fn intent(lease: &Lease, campaign: &Campaign, to: u32, members: &[Member], resend: Option<Resend>) -> Intent {
     Intent {
         batch: lease.batch,
         campaign: lease.campaign,
@@ -331,6 +369,8 @@ fn intent(lease: &Lease, campaign: &Campaign, to: u32, members: &[Member]) -> In
         epoch: lease.epoch,
         to,
         members: members.to_vec(),
+        resend,
+        again: lease.doubt.is_some(),
     }
 }
 

@@ -37,11 +37,11 @@ struct Asked<C: Clock> {
     at: i64,
 }
 
-type Answer = Result<Vec<Option<Offer>>, Error>;
+type Answer = Pin<Box<dyn Future<Output = Result<Vec<Option<Offer>>, Error>> + Send>>;
 
 pub(super) struct Supply {
     store: Arc<dyn Store>,
-    under_way: Option<(Vec<Asked<Monotonic>>, Pin<Box<dyn Future<Output = Answer> + Send>>)>,
+    under_way: Option<(Vec<Asked<Monotonic>>, Answer)>,
 }
 
 impl std::fmt::Debug for Supply {

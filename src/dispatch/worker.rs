@@ -1,21 +1,21 @@
 //! A worker: one session of one account. It asks the desk for messages only when it could write at once.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::brake::Brake;
+use super::circuit::{Admission, Circuit};
 use super::compose::{Labels, compose};
 use super::desk::Note;
 use super::heart::Heart;
-use super::ledger::{Ledger, Record};
+use super::ledger::{Ledger, Record, Tried};
 use super::prepared::Prepared;
 use super::{Account, ComposeError};
-use crate::backoff::{Redial, Schedule};
+use crate::backoff::Schedule;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::model::{Channel, Outcome, Reason};
@@ -25,13 +25,6 @@ use crate::token::Keyring;
 
 /// A session that nobody needed for so long is closed.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long an account that the provider refuses is left alone.
-const ACCOUNT_REFUSED: Duration = Duration::from_secs(30);
-/// After a throttle answer that names no time.
-const THROTTLED: Duration = Duration::from_secs(1);
-/// An account is tried again after this, whatever it asked for.
-const LONGEST_REST: Duration = Duration::from_secs(3_600);
-
 /// Messages of a session's first chunk, before its pace is known.
 const FIRST_CHUNK: u32 = 8;
 /// How long a chunk may take: what is dealt cannot be stopped any more.
@@ -72,55 +65,10 @@ pub(super) struct Crew {
     pub(super) retry: Schedule,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Shutdown,
-    pub(super) reach: Reach,
+    pub(super) circuit: Arc<Circuit>,
     pub(super) brake: Brake,
-    pub(super) rest: Rest,
     pub(super) keyring: Arc<Keyring>,
     pub(super) clock: Clock,
-}
-
-/// Until when the account is left alone, for all of its workers.
-#[derive(Debug, Default)]
-pub(super) struct Rest(Mutex<Option<Instant>>);
-
-impl Rest {
-    fn until(&self) -> Option<Instant> {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        until.filter(|until| *until > Instant::now())
-    }
-
-    fn at_least(&self, wait: Duration) {
-        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = (*until).max(Some(Instant::now() + wait.min(LONGEST_REST)));
-    }
-}
-
-/// Whether the lane's accounts can be reached: not while the last attempt to dial failed and no session is open.
-#[derive(Debug, Clone)]
-pub(super) struct Reach {
-    open: Arc<AtomicUsize>,
-    reachable: Arc<watch::Sender<bool>>,
-}
-
-impl Reach {
-    pub(super) fn new() -> (Self, watch::Receiver<bool>) {
-        let (sender, receiver) = watch::channel(true);
-        (Reach { open: Arc::default(), reachable: Arc::new(sender) }, receiver)
-    }
-
-    fn opened(&self) {
-        self.open.fetch_add(1, Ordering::AcqRel);
-        self.reachable.send_replace(true);
-    }
-
-    fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Returns whether this is news.
-    fn failed(&self) -> bool {
-        self.open.load(Ordering::Acquire) == 0 && self.reachable.send_replace(false)
-    }
 }
 
 impl Crew {
@@ -131,78 +79,43 @@ impl Crew {
                 () = self.shutdown.asked() => break,
                 () = self.hungry.notified() => {}
             }
-            if self.dial(&mut *session).await.is_none() {
-                break;
-            }
-            self.serve(&mut *session).await;
-            self.reach.closed();
+            let Some(admission) = self.dial(&mut *session).await else { break };
+            self.serve(&mut *session, admission).await;
+            self.circuit.left(admission, true);
             session.close().await;
         }
     }
 
     /// Makes the session ready, however long it takes; `None` where the lane stops meanwhile.
-    async fn dial(&self, session: &mut dyn Session) -> Option<()> {
-        let mut redial = Redial::default();
+    async fn dial(&self, session: &mut dyn Session) -> Option<Admission> {
         loop {
-            let wait = match self.rest.until() {
-                Some(until) => {
-                    self.reach.failed();
-                    until.duration_since(Instant::now())
-                }
-                None => {
-                    let outcome = tokio::select! {
-                        () = self.shutdown.asked() => return None,
-                        ready = session.ready() => match ready {
-                            Ok(()) => {
-                                self.show_rest("account_refused", 0);
-                                self.show_rest("throttled", 0);
-                                self.reach.opened();
-                                return Some(());
-                            }
-                            Err(outcome) => outcome,
-                        },
-                    };
-                    if self.reach.failed() {
-                        warn!(
-                            provider = &*self.account.name,
-                            ?outcome,
-                            "the provider cannot be used; trying until it can"
-                        );
-                    }
-                    self.rest_after(&outcome);
-                    redial.delay(fastrand::f64())
-                }
-            };
-            tokio::select! {
+            let admission = tokio::select! {
                 () = self.shutdown.asked() => return None,
-                () = sleep(wait) => {}
+                admission = self.circuit.admit() => admission,
+            };
+            let ready = tokio::select! {
+                () = self.shutdown.asked() => {
+                    self.circuit.left(admission, false);
+                    return None;
+                }
+                ready = session.ready() => ready,
+            };
+            let Err(outcome) = ready else { return Some(self.circuit.reached(admission)) };
+            let wait = self.circuit.unreached(&outcome, fastrand::f64());
+            self.circuit.left(admission, false);
+            if let Some(wait) = wait {
+                tokio::select! {
+                    () = self.shutdown.asked() => return None,
+                    () = sleep(wait) => {}
+                }
             }
         }
-    }
-
-    /// Leaves the account alone for as long as its answer asks.
-    fn rest_after(&self, outcome: &Outcome) {
-        match outcome {
-            Outcome::AccountRefused { .. } => {
-                self.show_rest("account_refused", 1);
-                self.rest.at_least(ACCOUNT_REFUSED);
-            }
-            Outcome::Throttled { after, .. } => {
-                self.show_rest("throttled", 1);
-                self.rest.at_least(after.unwrap_or(THROTTLED));
-            }
-            _ => {}
-        }
-    }
-
-    fn show_rest(&self, reason: &str, rests: i64) {
-        self.metrics.provider_paused.with_label_values(&[&*self.account.name, reason]).set(rests);
     }
 
     /// Sends what the desk deals, until the session is idle for long, breaks, or the lane stops.
-    async fn serve(&self, session: &mut dyn Session) {
-        let mut most = FIRST_CHUNK;
-        while self.rest.until().is_none() && session.ready().await.is_ok() {
+    async fn serve(&self, session: &mut dyn Session, admission: Admission) {
+        let mut most = if admission == Admission::Probe { 1 } else { FIRST_CHUNK };
+        while self.circuit.lets(admission) && session.ready().await.is_ok() {
             let (reply, mut dealt) = oneshot::channel();
             if self.desk.send(Note::Pull { account: self.position, most, reply }).await.is_err() {
                 return;
@@ -234,6 +147,7 @@ impl Crew {
     /// Returns whether the session can go on.
     async fn send(&self, session: &mut dyn Session, prepared: Vec<Prepared>) -> bool {
         let (messages, prepared, mut record) = self.compose(prepared);
+        let tried = Tried { account: &self.account, asked: self.clock.now() };
         let (outcomes, usable) = if !self.heart.is_fresh() {
             warn!("the heartbeat is late: nothing is sent until the store answers");
             (vec![Outcome::Returned; messages.len()], false)
@@ -247,9 +161,9 @@ impl Crew {
             (self.timed(session, &messages).await, true)
         };
         let now = self.clock.now();
+        self.circuit.heard(&outcomes, fastrand::f64());
         for (prepared, outcome) in prepared.into_iter().zip(outcomes) {
             self.count(&outcome);
-            self.rest_after(&outcome);
             match outcome {
                 Outcome::Accepted { .. } if self.channel == Channel::Sms => {
                     let segments = self.metrics.segments_sent.with_label_values(&[&*self.account.name]);
@@ -258,7 +172,7 @@ impl Crew {
                 Outcome::CampaignRefused { .. } => self.brake.refused(&prepared.campaign),
                 _ => {}
             }
-            record.add(prepared, outcome, Some(&self.account), &self.retry, now);
+            record.add(prepared, outcome, Some(tried), &self.retry, now);
         }
         self.ledger.record(record).await;
         usable

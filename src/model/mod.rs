@@ -23,7 +23,7 @@ pub mod segments;
 pub mod sms_rules;
 
 pub use address::InvalidAddress;
-pub use campaign::{CampaignStatus, Control};
+pub use campaign::{AutoPause, CampaignStatus, Control, PauseCause, Quality};
 pub use channel::{Channel, Lane, Purpose};
 pub use content::Content;
 pub use delivery::{Reason, State};

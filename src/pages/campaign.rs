@@ -145,6 +145,7 @@ fn facts(words: &Words, record: &CampaignRecord) -> Vec<(&'static str, String)> 
     let time = |at: Option<Timestamp>| at.map(|at| format!("{} UTC", minute(at)));
     let carrier = record.provider.clone().unwrap_or_else(|| words.any_account.to_owned());
     let facts = [
+        (words.paused_for, record.pause_cause.map(|cause| words.pause_cause(cause).to_owned())),
         (words.channel, Some(words.channel(record.channel).to_owned())),
         (words.carried_by, Some(carrier)),
         (words.template, Some(record.template.clone())),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::http::Language;
-use crate::model::{CampaignStatus, Channel, Lane, Purpose, Reason, State};
+use crate::model::{CampaignStatus, Channel, Lane, PauseCause, Purpose, Reason, State};
 
 pub(super) struct Words {
     language: Language,
@@ -34,6 +34,7 @@ pub(super) struct Words {
     pub(super) lane: &'static str,
     pub(super) carried_by: &'static str,
     pub(super) any_account: &'static str,
+    pub(super) paused_for: &'static str,
     pub(super) rate_limit: &'static str,
     pub(super) accepted: &'static str,
     pub(super) send_at: &'static str,
@@ -108,6 +109,7 @@ const ENGLISH: Words = Words {
     lane: "Lane",
     carried_by: "Carried by",
     any_account: "the channel's accounts",
+    paused_for: "Paused for",
     rate_limit: "Rate limit",
     accepted: "Accepted",
     send_at: "Send at",
@@ -182,6 +184,7 @@ const CHINESE: Words = Words {
     lane: "优先级",
     carried_by: "发送账号",
     any_account: "该渠道的账号",
+    paused_for: "暂停原因",
     rate_limit: "速率限制",
     accepted: "接收时间",
     send_at: "计划发送",
@@ -271,6 +274,15 @@ impl Words {
                 Purpose::Service => "服务",
             },
         )
+    }
+
+    pub(super) fn pause_cause(&self, cause: PauseCause) -> &'static str {
+        let (english, chinese) = match cause {
+            PauseCause::Bounces => ("too many bounces", "退信过多"),
+            PauseCause::Complaints => ("too many complaints", "投诉过多"),
+            PauseCause::TemplateRefused => ("the provider refuses the template", "服务商拒绝该模板"),
+        };
+        self.either(english, chinese)
     }
 
     pub(super) fn lane(&self, lane: Lane) -> &'static str {

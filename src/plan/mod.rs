@@ -2,7 +2,7 @@
 //!
 //! The store does the work and keeps two daemons apart; here is only the rhythm.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::lifecycle::Shutdown;
-use crate::model::{CampaignNo, Reason, State};
+use crate::model::{AutoPause, CampaignNo, Channel, PauseCause, Reason, State};
+use crate::store::campaigns::Running;
 use crate::store::planning::Page;
 use crate::store::{Error, Store};
 use crate::telemetry::{Heartbeat, Metrics};
@@ -119,15 +120,17 @@ fn next_span(span: u32, recipients: i64) -> u32 {
     }
 }
 
-/// Keeps the ledger's books: stopped campaigns are settled, ended ones closed, counters folded, job ids and
-/// the audit log pruned, the erased forgotten for good.
+/// Keeps the ledger's books: stopped campaigns are settled, bad lists paused, ended ones closed, counters folded, job
+/// ids and the audit log pruned, the erased forgotten for good.
 #[derive(Debug)]
 pub struct Housekeeper {
     pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
-    /// Whether a campaign's end is told to the broker.
+    /// Whether a campaign's end or pause is told to the broker.
     pub publish: bool,
+    /// Channels whose campaigns are paused where their lists are bad.
+    pub auto_pause: BTreeMap<Channel, AutoPause>,
 }
 
 /// How often each duty is done.
@@ -147,6 +150,12 @@ impl Housekeeper {
     pub async fn run(self) -> Result<(), Error> {
         let beat = Heartbeat::new(&self.metrics, "housekeeper");
         let (mut gauged, mut pruned) = (None::<Instant>, None::<Instant>);
+        // A counter that begins at 1 shows no increase.
+        for (channel, cause) in
+            Channel::ALL.iter().flat_map(|one| PauseCause::ALL.iter().map(move |cause| (one, cause)))
+        {
+            self.metrics.auto_pauses.with_label_values(&[channel.as_str(), cause.as_str()]).inc_by(0);
+        }
         while !self.shutdown.is_asked() {
             beat.beat();
             let due = |last: Option<Instant>, every| last.is_none_or(|last| last.elapsed() >= every);
@@ -171,6 +180,7 @@ impl Housekeeper {
 
     async fn round(&self, gauges: bool, prune: bool) -> Result<(), Error> {
         self.store.settle_stopped().await?;
+        self.pause_bad_lists().await?;
         for finished in self.store.finish_campaigns(self.publish).await? {
             self.metrics.ledger_imbalance.add(finished.imbalance);
             if finished.imbalance == 0 {
@@ -193,6 +203,26 @@ impl Housekeeper {
             }
             self.store.prune_audit(AUDIT_DAYS).await?;
             self.store.erase_late(ERASED_LATELY).await?;
+        }
+        Ok(())
+    }
+
+    async fn pause_bad_lists(&self) -> Result<(), Error> {
+        for (channel, rules) in &self.auto_pause {
+            for Running { id, quality } in self.store.running(*channel).await? {
+                let Some(cause) = rules.judge(quality) else { continue };
+                if self.store.pause(&id, cause, self.publish).await? {
+                    self.metrics.auto_pauses.with_label_values(&[channel.as_str(), cause.as_str()]).inc();
+                    error!(
+                        campaign = id,
+                        cause = cause.as_str(),
+                        quality.sent,
+                        quality.bounced,
+                        quality.complained,
+                        "paused: see to the list, then `campaignd resume` goes on"
+                    );
+                }
+            }
         }
         Ok(())
     }

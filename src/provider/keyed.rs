@@ -66,8 +66,6 @@ pub(super) trait Ask: Send {
 pub(super) struct Terms {
     /// Messages of one request.
     pub(super) most: usize,
-    /// Whether another attempt carries the same key again, so that what is in doubt may be tried later as well.
-    pub(super) lasting: bool,
 }
 
 /// Hands the messages over in order; one outcome a message.
@@ -76,7 +74,7 @@ pub(super) async fn hand_over(asks: &mut impl Ask, messages: &[Keyed<'_>], terms
     let mut parts = parts(messages, terms.most);
     while let Some(range) = parts.pop_front() {
         let Some(part) = messages.get(range.clone()) else { continue };
-        let each = match twice(asks, part, terms.lasting).await {
+        let each = match twice(asks, part).await {
             Answer::Whole(Outcome::Rejected { .. }) if part.len() > 1 => {
                 let middle = range.start + part.len() / 2;
                 parts.push_front(middle..range.end);
@@ -98,12 +96,12 @@ pub(super) async fn hand_over(asks: &mut impl Ask, messages: &[Keyed<'_>], terms
 }
 
 /// Asks; what is in doubt after that is asked about again.
-async fn twice(asks: &mut impl Ask, part: &[Keyed<'_>], lasting: bool) -> Answer {
+async fn twice(asks: &mut impl Ask, part: &[Keyed<'_>]) -> Answer {
     match asks.ask(part).await {
         Answer::Whole(doubt @ Outcome::Unknown { .. }) => match asks.ask(part).await {
-            Answer::Whole(second) => Answer::Whole(settled(doubt, second, lasting)),
+            Answer::Whole(second) => Answer::Whole(settled(doubt, second)),
             Answer::Each(each) => {
-                let settled = each.into_iter().map(|second| settled(doubt.clone(), second, lasting));
+                let settled = each.into_iter().map(|second| settled(doubt.clone(), second));
                 Answer::Each(settled.collect())
             }
         },
@@ -117,7 +115,7 @@ async fn twice(asks: &mut impl Ask, part: &[Keyed<'_>], lasting: bool) -> Answer
                     Answer::Each(each) => each.into_iter().next(),
                 };
                 if let Some(second) = second {
-                    *outcome = settled(outcome.clone(), second, lasting);
+                    *outcome = settled(outcome.clone(), second);
                 }
             }
             Answer::Each(each)
@@ -126,11 +124,10 @@ async fn twice(asks: &mut impl Ask, part: &[Keyed<'_>], lasting: bool) -> Answer
     }
 }
 
-/// What is known after a doubt and a second answer. "Later" settles nothing, unless the key is still the same then.
-fn settled(doubt: Outcome, second: Outcome, lasting: bool) -> Outcome {
+/// What is known after a doubt and a second answer. "Later" settles nothing.
+fn settled(doubt: Outcome, second: Outcome) -> Outcome {
     match second {
         Outcome::Accepted { .. } | Outcome::Rejected { .. } | Outcome::Unknown { .. } => second,
-        later if lasting => later,
         _ => doubt,
     }
 }
@@ -246,34 +243,28 @@ pub(super) mod tests {
     async fn handed(
         addresses: &str,
         most: usize,
-        lasting: bool,
         answers: impl Into<VecDeque<Answer>>,
     ) -> (Vec<&'static str>, String) {
         let messages = sent(addresses);
         let keyed: Vec<Keyed<'_>> =
             messages.iter().map(|message| Keyed { message, key: message.to.clone() }).collect();
         let mut scripted = Scripted { answers: answers.into(), asked: Vec::new() };
-        let outcomes = hand_over(&mut scripted, &keyed, Terms { most, lasting }).await;
+        let outcomes = hand_over(&mut scripted, &keyed, Terms { most }).await;
         (outcomes.iter().map(Outcome::as_str).collect(), scripted.asked.join(" "))
     }
 
     #[tokio::test]
     async fn a_doubt_is_asked_about_once_more() {
         let twice = |second| vec![Answer::Whole(unknown()), Answer::Whole(second)];
-        for (second, lasting, wanted) in [
-            (accepted(), false, "accepted"),
-            (unknown(), true, "unknown"),
-            (throttled(), true, "throttled"),
-            (throttled(), false, "unknown"),
-        ] {
-            assert_eq!(handed("ab", 2, lasting, twice(second)).await, (vec![wanted; 2], "ab ab".to_owned()));
+        for (second, wanted) in [(accepted(), "accepted"), (unknown(), "unknown"), (throttled(), "unknown")] {
+            assert_eq!(handed("ab", 2, twice(second)).await, (vec![wanted; 2], "ab ab".to_owned()));
         }
     }
 
     #[tokio::test]
     async fn what_an_answer_leaves_out_is_asked_about_alone() {
         let answers = [Answer::Each(vec![accepted(), unknown(), accepted()]), Answer::Whole(rejected())];
-        let (outcomes, asked) = handed("abc", 3, true, answers).await;
+        let (outcomes, asked) = handed("abc", 3, answers).await;
         assert_eq!((outcomes, asked.as_str()), (vec!["accepted", "rejected", "accepted"], "abc b"));
     }
 
@@ -281,7 +272,7 @@ pub(super) mod tests {
     async fn a_request_that_one_message_spoils_is_split() {
         let spoilt = || Answer::Whole(rejected());
         let answers = [spoilt(), Answer::Whole(accepted()), spoilt(), spoilt()];
-        let (outcomes, asked) = handed("abcd", 4, true, answers).await;
+        let (outcomes, asked) = handed("abcd", 4, answers).await;
         assert_eq!(asked, "abcd ab cd c d");
         assert_eq!(outcomes, ["accepted", "accepted", "rejected", "accepted"]);
     }
@@ -289,14 +280,14 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_throttle_ends_it_and_the_rest_comes_back() {
         let answers = [Answer::Whole(accepted()), Answer::Whole(throttled())];
-        let (outcomes, asked) = handed("abcde", 2, true, answers).await;
+        let (outcomes, asked) = handed("abcde", 2, answers).await;
         assert_eq!(asked, "ab cd");
         assert_eq!(outcomes, ["accepted", "accepted", "throttled", "throttled", "returned"]);
     }
 
     #[tokio::test]
     async fn no_request_has_an_address_twice() {
-        assert_eq!(handed("abacc", 9, true, []).await.1, "ab ac c");
+        assert_eq!(handed("abacc", 9, []).await.1, "ab ac c");
     }
 
     proptest! {

@@ -32,6 +32,7 @@ pub mod webhook;
 pub mod wechat;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -88,6 +89,16 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// What becomes of a message that is sent again.
+    fn repeats(&self) -> Repeats {
+        Repeats::Doubled
+    }
+
+    /// Whether a temporary failure is about the recipient, as with greylisting, and says nothing about the provider.
+    fn defers_recipients(&self) -> bool {
+        false
+    }
+
     /// How many messages one call of [`Session::send`] takes at most.
     fn chunk_size(&self) -> usize;
 
@@ -96,6 +107,15 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     async fn listen(&self) {
         std::future::pending().await
     }
+}
+
+/// What becomes of a message that is given to the provider once more, under the same key of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeats {
+    /// Nothing tells it from a new one: the recipient may get it twice.
+    Doubled,
+    /// The provider drops it, for so long after it took the first one.
+    Dropped(Duration),
 }
 
 /// One worker's way to the provider: a connection, or a handle on a shared client.

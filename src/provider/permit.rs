@@ -93,3 +93,59 @@ impl Drop for Permit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Lets messages leave at an instant, and counts what became of their cells.
+    #[derive(Debug)]
+    struct Gate {
+        opens: Instant,
+        left: Mutex<(u32, u32)>,
+    }
+
+    impl Departures for Gate {
+        fn depart(&self, cells: u32) {
+            self.left.lock().unwrap().0 += cells;
+        }
+
+        fn stay(&self, cells: u32) {
+            self.left.lock().unwrap().1 += cells;
+        }
+
+        fn wait(&self, _cells: u32) -> Duration {
+            self.opens.saturating_duration_since(Instant::now())
+        }
+    }
+
+    fn gate(wait: Duration) -> Arc<Gate> {
+        Arc::new(Gate { opens: Instant::now() + wait, left: Mutex::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_held_up_waits_for_another_place_but_not_for_long() {
+        let began = Instant::now();
+        let soon = Permit::new(vec![gate(Duration::ZERO), gate(Duration::from_millis(300))], 1);
+        assert!(!soon.is_good());
+        assert!(soon.good_for(1).await && soon.is_good());
+        assert!(began.elapsed() >= Duration::from_millis(300));
+        let never = Permit::new(vec![gate(Duration::from_secs(60))], 1);
+        assert!(!never.good_for(1).await);
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn it_is_spent_once_or_its_message_stays() {
+        let scope = gate(Duration::ZERO);
+        let permit = || Permit::new(vec![scope.clone()], 2);
+        let left = permit();
+        left.spend();
+        left.spend();
+        drop(left);
+        drop(permit());
+        assert_eq!(*scope.left.lock().unwrap(), (2, 2));
+    }
+}

@@ -11,6 +11,7 @@ fn campaign(channel: Channel) -> CampaignRecord {
         id: "spring".into(),
         name: Some("Spring sale".into()),
         status: CampaignStatus::Running,
+        pause_cause: None,
         channel,
         purpose: Purpose::Marketing,
         lane: Lane::Bulk,

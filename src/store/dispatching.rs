@@ -51,12 +51,17 @@ pub trait Dispatching: Send + Sync {
     /// now. Intents that are not granted come back as `None`: the lease was lost or the campaign stopped.
     async fn tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>>;
 
-    /// Gives leases back; members at or past each watermark go to whoever leases next, those before it that have no
-    /// outcome become `unknown`.
-    async fn release(&self, me: Incarnation, batches: &[BatchNo]) -> Result<()>;
+    /// Gives leases back; members at or past each watermark go to whoever leases next. Those before it that have no
+    /// outcome are in doubt: they wait again in a batch of their own where their intent gave leave to send them again,
+    /// with one attempt more burnt; else they become `unknown`. A hold that was given back before changes nothing.
+    async fn release(&self, me: Incarnation, holds: &[Hold]) -> Result<()>;
 
-    /// Takes the leases of a dead incarnation back: doubtful members become `unknown`, the others wait again.
+    /// Takes the leases of a dead incarnation back, a few a transaction; what is in doubt goes as at a release.
     async fn rescue(&self, dead: Incarnation) -> Result<Rescued>;
+
+    /// All leases that `me` has taken up and not given back. One that it does not know of was granted by an answer that
+    /// got lost.
+    async fn holds(&self, me: Incarnation) -> Result<Vec<Hold>>;
 
     /// Waiting deliveries and the oldest due time by channel and lane, paused campaigns apart; for metrics.
     async fn backlog(&self) -> Result<Vec<Backlog>>;
@@ -75,8 +80,52 @@ pub struct Lease {
     pub watermark: u32,
     pub template: [u8; 32],
     pub options: Option<Arc<MessageOptions>>,
+    /// Where an earlier attempt at every member may have reached its provider.
+    pub doubt: Option<Doubt>,
     /// Members from the watermark on.
     pub members: Vec<Member>,
+}
+
+impl Lease {
+    pub fn hold(&self) -> Hold {
+        Hold { batch: self.batch, epoch: self.epoch }
+    }
+
+    /// The only account that may carry it: the one that may have it already, or that the job names.
+    pub fn account<'a>(&'a self, campaign: &'a Sending) -> Option<&'a str> {
+        let doubtful = self.doubt.as_ref().and_then(|doubt| doubt.resend.provider.as_deref());
+        let own = self.options.as_ref().and_then(|options| options.provider.as_deref());
+        doubtful.or(own).or(campaign.provider.as_deref())
+    }
+}
+
+/// A lease by its batch and epoch: the same batch leased again is another hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hold {
+    pub batch: BatchNo,
+    pub epoch: i32,
+}
+
+/// Why a provider may have a message already, with the leave to send it again all the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Doubt {
+    /// Of the first attempt that left a doubt.
+    pub reason: Reason,
+    pub resend: Resend,
+}
+
+/// Leave to send again what is in doubt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resend {
+    /// Later the provider may no longer know the first message's key. [`Resend::ENDLESS`] where that sets no limit.
+    pub until: Timestamp,
+    /// The only account that may; `None`: whichever carries the message.
+    pub provider: Option<Arc<str>>,
+}
+
+impl Resend {
+    /// The year 9999: an end that every store can hold.
+    pub const ENDLESS: Timestamp = Timestamp::constant(253_370_764_800, 0);
 }
 
 /// What a single message says over its standing campaign.
@@ -123,6 +172,10 @@ pub struct Intent {
     /// The position after the last member.
     pub to: u32,
     pub members: Vec<Member>,
+    /// What becomes of the members where their daemon dies; `None`: they become `unknown`.
+    pub resend: Option<Resend>,
+    /// The batch is one in doubt: members whose fate a receipt told since are left out of the answer.
+    pub again: bool,
 }
 
 /// A member at the moment of its intent; `excluded` where it must not be sent any more.
@@ -185,6 +238,8 @@ pub struct Rescheduled {
     /// Attempts burnt so far.
     pub attempts: u16,
     pub provider: Option<Arc<str>>,
+    /// Where this attempt, or one before it, may have reached its provider.
+    pub doubt: Option<Doubt>,
     /// `None` where nothing was attempted.
     pub attempt: Option<FailedAttempt>,
 }
@@ -221,7 +276,19 @@ pub struct Tick {
 pub struct Rescued {
     pub batches: u64,
     pub unknown: u64,
+    /// In doubt, and to be sent again.
+    pub resent: u64,
+    /// Never intended.
     pub waiting: u64,
+}
+
+impl std::ops::AddAssign for Rescued {
+    fn add_assign(&mut self, more: Rescued) {
+        self.batches += more.batches;
+        self.unknown += more.unknown;
+        self.resent += more.resent;
+        self.waiting += more.waiting;
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,3 +301,6 @@ pub struct Backlog {
 
 /// A heart that did not beat for this long is dead.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What the history of a delivery says of an attempt whose daemon died.
+pub(super) const CRASHED: &str = "the daemon stopped before the answer was recorded";

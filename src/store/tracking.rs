@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Result;
+use super::jobs::Incarnation;
 use crate::model::{CampaignNo, DeliveryKey, Event, LinkNo};
 
 #[async_trait]
@@ -20,8 +21,8 @@ pub trait Tracking: Send + Sync {
     /// how many links its campaign tracks.
     async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>>;
 
-    /// The oldest outgoing events.
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>>;
+    /// The oldest outgoing events; none while another daemon publishes. Who asked last keeps the duty for some seconds.
+    async fn outbox(&self, me: Incarnation, limit: u32) -> Result<Vec<OutboxRow>>;
 
     /// Forgets outgoing events that the broker confirmed.
     async fn outbox_done(&self, numbers: &[i64]) -> Result<()>;

@@ -137,10 +137,12 @@ catalogue! {
         "From the provider's answer to what its first receipt tells. Alert where the median leaves its usual place: the provider's queue grows.";
     retries: IntCounterVec = "campaignd_retries_total" ["channel", "reason"]
         "Deliveries put back for another attempt. Alert on a rise: the provider, or the way to it, is in trouble.";
+    auto_pauses: IntCounterVec = "campaignd_auto_pauses_total" ["channel", "cause"]
+        "Campaigns that were paused by themselves, by why: bounces, complaints, template_refused. Alert on any: `campaignd campaigns show` names it.";
     unknown_deliveries: IntGaugeVec = "campaignd_unknown_deliveries" ["channel"]
         "Deliveries that the provider may or may not have. Alert above 0 for an hour: `campaignd resolve` settles what no receipt did.";
     provider_paused: IntGaugeVec = "campaignd_provider_paused" ["provider", "reason"]
-        "1 while a provider is paused, by why: account_refused, throttled. Alert on account_refused at once: password, balance or a block.";
+        "1 while a provider is left alone, by why: account_refused, throttled, unreachable, failing. Alert on account_refused at once: password, balance or a block; on unreachable and failing after five minutes.";
 
     limiter_limit: GaugeVec = "campaignd_limiter_limit_per_second" ["scope", "name"]
         "The narrowest configured rate; scope is provider or channel, 0 stands for no limit. Compare with the rate of attempts.";

@@ -35,6 +35,8 @@ mod outages;
 #[cfg(test)]
 mod permission;
 #[cfg(test)]
+mod push;
+#[cfg(test)]
 mod rate;
 #[cfg(test)]
 mod restart;
@@ -45,6 +47,8 @@ mod secrets;
 #[cfg(test)]
 #[path = "../it/harness/mod.rs"]
 pub mod services;
+#[cfg(test)]
+mod slow_channel;
 #[cfg(test)]
 mod sms;
 #[cfg(test)]
@@ -63,6 +67,8 @@ mod tls;
 mod tracking;
 #[cfg(test)]
 mod turns;
+#[cfg(test)]
+mod webhook;
 #[cfg(test)]
 mod wechat;
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! WeChat from a job in RabbitMQ to receipts in the report, against a simulator of its platform.
 
-use campaignd::model::{CampaignStatus, Channel};
+use campaignd::model::Channel;
 use campaignd_loadtest::callback::Plan;
 use campaignd_loadtest::script::Rule;
 use campaignd_loadtest::wechat::{Account, Options, Wechat};
 use serde_json::{Value, json};
 
-use crate::harness::books::{Books, Fates};
-use crate::harness::daemon::{Daemon, Setup};
+use crate::harness::books::Fates;
+use crate::harness::crowd::{Crowd, fates, id};
+use crate::harness::daemon::Setup;
 use crate::harness::http::post;
 use crate::harness::mail::RecordingSink;
-use crate::harness::publish::publish;
-use crate::services::wait::eventually;
 
 const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 const TEMPLATE: &str = r#"[wechat]
@@ -19,11 +18,7 @@ template_id = "ngqIpbwh8bUfcSsECmogfXcV14J0tQlEpBO27izEYtY"
 url = "https://shop.example/points"
 data = { thing1 = { value = "{{name}}" }, number2 = { value = "{{points}}" } }
 "#;
-const PEOPLE: usize = 3_000;
-
-fn id(i: usize) -> String {
-    format!("C-{i:05}")
-}
+const PEOPLE: usize = 10_000;
 
 fn openid(i: usize) -> String {
     format!("oOPENID_{i:05}")
@@ -49,19 +44,18 @@ fn platform() -> Options {
 }
 
 fn expected() -> Fates {
-    let fate = |i| match i {
-        10 => "rejected/unknown_recipient",
-        20 => "rejected/recipient_refused",
-        30 => "bounced/recipient_refused",
-        40 => "bounced/temporary_failure",
-        _ => "delivered",
-    };
-    (1..=PEOPLE).map(|i| (id(i), fate(i).to_owned())).collect()
+    let others = [
+        (10, "rejected/unknown_recipient"),
+        (20, "rejected/recipient_refused"),
+        (30, "bounced/recipient_refused"),
+        (40, "bounced/temporary_failure"),
+    ];
+    fates(PEOPLE, "delivered", &others)
 }
 
 fn campaign(name: &str, purpose: &str, audience: Value) -> Value {
     json!({"type": "campaign", "id": name, "channel": "wechat", "purpose": purpose, "template": "points",
-           "audience": audience, "data": {"points": "39"}})
+           "audience": audience})
 }
 
 async fn setup(platform: &Wechat) -> Setup {
@@ -78,14 +72,6 @@ async fn setup(platform: &Wechat) -> Setup {
     setup
 }
 
-async fn import(setup: &Setup) {
-    let people = (1..=PEOPLE).map(|i| format!("{},{},用户 {i}\n", id(i), openid(i)));
-    let csv: String = std::iter::once("external_id,wechat,name\n".to_owned()).chain(people).collect();
-    setup.write("people.csv", &csv);
-    let output = setup.cli(&["contacts", "import", "people.csv", "--consent"]).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 async fn submit(setup: &Setup, job: &Value) {
     let answer = post(setup.admin, "/v1/jobs", &job.to_string()).await.expect("an answer");
     assert_eq!(answer.status(), 202, "{}", answer.body());
@@ -94,49 +80,26 @@ async fn submit(setup: &Setup, job: &Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everyone_once_with_a_receipt_while_the_token_ends_and_answers_are_lost() {
     let platform = Wechat::start("127.0.0.1:0", platform()).await.expect("a platform");
-    let setup = setup(&platform).await;
-    let _daemon = Daemon::start(&setup).await;
-    let books = Books::of(&setup.store_url);
-    import(&setup).await;
+    let crowd = Crowd::gather(setup(&platform).await, "wechat", TEMPLATE, PEOPLE, openid).await;
     assert!(platform.check_url().await);
 
     let taken = (PEOPLE - 2) as u64;
-    let job = campaign("points", "service", json!({"all": true})).to_string();
-    let options = ["--exchange", "campaignd", "--routing-key", "jobs"];
-    assert_eq!(publish(&setup.amqp_url, &options, &job).await, Ok(1));
+    crowd.send("points").await;
     platform.tally().received(taken / 2).await;
     platform.expire_tokens();
-    platform.tally().received(taken).await;
-    books.until("points", CampaignStatus::Finished).await;
+    crowd.assert_settled("points", &expected()).await;
 
     let counts = platform.tally().counts();
     assert_eq!((counts.messages, counts.recipients, counts.repeated), (taken, taken, 0));
     assert_eq!((platform.tokens().stable, platform.tokens().issued), (2, 2));
-    every_receipt(&books).await;
-    let fates = books.fates("points").await;
-    let differ: Vec<_> =
-        fates.iter().filter(|(id, fate)| expected().get(*id) != Some(fate)).take(9).collect();
-    assert!(fates == expected(), "{differ:?}");
-    books.assert_balanced("points").await;
     let sample = &platform.tally().matching(|message| message.to == openid(77))[0];
     assert_eq!(sample.body["data"]["thing1"]["value"], "用户 77");
 
-    leaving_and_what_follows(&platform, &setup, &books).await;
+    leaving_and_what_follows(&platform, &crowd).await;
 }
 
-/// Waits as long as receipts come.
-async fn every_receipt(books: &Books) {
-    let mut waiting = i64::MAX;
-    while waiting > 0 {
-        waiting = eventually("another receipt", async || {
-            let accepted = books.tally("points").await.get("accepted").copied().unwrap_or(0);
-            (accepted < waiting).then_some(accepted)
-        })
-        .await;
-    }
-}
-
-async fn leaving_and_what_follows(platform: &Wechat, setup: &Setup, books: &Books) {
+async fn leaving_and_what_follows(platform: &Wechat, crowd: &Crowd) {
+    let Crowd { setup, books, .. } = crowd;
     assert!(platform.unsubscribe(&openid(50)).await);
     assert!(platform.text(&openid(60), "ＴＤ").await);
     assert!(platform.text(&openid(70), "有什么优惠？").await);

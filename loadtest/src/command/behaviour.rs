@@ -49,6 +49,9 @@ pub(crate) struct Behaviour {
     /// Milliseconds between a message and its receipt
     #[arg(long, default_value_t = 20)]
     receipts_after_ms: u64,
+    /// Calls with receipts at a time
+    #[arg(long, default_value_t = 4)]
+    receipts_connections: usize,
     /// This share of the receipts comes before the answer to the message
     #[arg(long, default_value_t = 0.0)]
     receipts_early: f64,
@@ -98,6 +101,7 @@ impl Behaviour {
             repeated: self.receipts_repeated,
             late: self.receipts_late,
             lost: self.receipts_lost,
+            connections: self.receipts_connections,
             ..usual
         }
     }

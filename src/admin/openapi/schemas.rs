@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::audit::{Action, Ending};
 use crate::model::contact::Contact;
-use crate::model::{CampaignStatus, Channel, EventKind, Job, Lane, Purpose, Reason, State};
+use crate::model::{CampaignStatus, Channel, EventKind, Job, Lane, PauseCause, Purpose, Reason, State};
 
 pub(super) fn schemas() -> Map<String, Value> {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
@@ -16,6 +16,7 @@ pub(super) fn schemas() -> Map<String, Value> {
     generator.subschema_for::<Job>();
     generator.subschema_for::<Contact>();
     generator.subschema_for::<CampaignStatus>();
+    generator.subschema_for::<PauseCause>();
     generator.subschema_for::<State>();
     generator.subschema_for::<Reason>();
     generator.subschema_for::<EventKind>();
@@ -93,6 +94,7 @@ fn campaigns() -> Vec<(String, Value)> {
             ("id", text()),
             ("name", or_null(text())),
             ("status", of("CampaignStatus")),
+            ("pause_cause", or_null(of("PauseCause"))),
             ("channel", of("Channel")),
             ("purpose", of("Purpose")),
             ("lane", of("Lane")),

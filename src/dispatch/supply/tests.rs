@@ -162,9 +162,10 @@ impl World {
     /// The part of the rate that was reached over `time`, each daemon in turn every `step`.
     fn reached(&mut self, time: u64, step: u64, waiting: u32) -> f64 {
         let delays = Delays { there: MS, back: 2 * MS, socket: 2 * MS };
-        for turn in 0..time / step {
+        let everyone = (0..self.daemons.len()).cycle();
+        for (_, who) in (0..time / step).zip(everyone) {
             self.pass(step);
-            self.turn(turn as usize % self.daemons.len(), waiting, delays);
+            self.turn(who, waiting, delays);
         }
         self.left.len() as f64 / (self.limit.rates.0[0].per_second() * time as f64 / 1e9)
     }
@@ -207,14 +208,11 @@ fn a_slow_rate_loses_little() {
     {
         let mut world = World::new(rate, 1, &[0, 100, -100]);
         let reached = world.reached(time, step, waiting);
-        println!("{rate} {reached}");
-        assert!(reached > 0.85, "{rate}: {reached}");
+        assert!(reached > 0.88, "{rate}: {reached}");
         assert!(world.excess() <= 1e-6, "{rate}: {}", world.excess());
         let reached = World::new(rate, 1, &[0]).reached(time, step, waiting);
-        assert!(reached > 0.94, "{rate}, alone: {reached}");
-        println!("{rate} {reached}");
+        assert!(reached > 0.96, "{rate}, alone: {reached}");
         let reached = World::new(rate, 2, &[0, 100, -100]).reached(time, step, waiting);
-        println!("{rate} {reached}");
         assert!(reached > 0.95, "{rate}, two at once: {reached}");
     }
 }

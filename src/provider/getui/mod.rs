@@ -21,12 +21,14 @@ use self::token::{Desk, Token};
 use super::credential::{Credential, Held};
 use super::http::{Client, Endpoint, InvalidEndpoint, NoAnswer, Timeouts};
 use super::keyed::{self, Answer, Ask, Keyed, Terms, hand_over};
-use super::{Message, Provider, Session};
+use super::{Message, Provider, Repeats, Session};
 use crate::config::GetuiSettings;
 use crate::model::Outcome;
 
 /// TCP, and again the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a request_id is relied on: Getui does not say how long it remembers one.
+const KEY_LIVES: Duration = Duration::from_secs(600);
 
 /// One app at Getui.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ struct Account {
 
 impl Account {
     fn terms(&self) -> Terms {
-        Terms { most: self.settings.batch.get().into(), lasting: true }
+        Terms { most: self.settings.batch.get().into() }
     }
 }
 
@@ -63,6 +65,10 @@ impl Provider for Getui {
     fn session(&self) -> Box<dyn Session> {
         let client = Client::new(Arc::clone(&self.0.endpoint));
         Box::new(GetuiSession { account: Arc::clone(&self.0), client })
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::Dropped(KEY_LIVES)
     }
 
     fn chunk_size(&self) -> usize {

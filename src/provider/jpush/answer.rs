@@ -85,11 +85,12 @@ pub(super) fn cids(answer: Result<Response<Bytes>, NoAnswer>) -> Result<Vec<Stri
         Err(NoAnswer::NotSent(outcome)) => return Err(outcome),
         Err(NoAnswer::InDoubt { detail, .. }) => return Err(retry(format!("no cids: {detail}"))),
     };
-    if let Some(refusal) = refusal(&response, &[], true) {
+    if let Some(refusal) = refusal(&response, &[]) {
         return Err(match refusal {
             Outcome::Rejected { detail, .. } => {
                 Outcome::AccountRefused { detail: format!("no cids: {detail}") }
             }
+            Outcome::Unknown { detail, .. } => retry(format!("no cids: {detail}")),
             refusal => refusal,
         });
     }
@@ -99,9 +100,8 @@ pub(super) fn cids(answer: Result<Response<Bytes>, NoAnswer>) -> Result<Vec<Stri
     }
 }
 
-/// `lasting`: another attempt has the same cids.
-pub(super) fn read(response: &Response<Bytes>, messages: &[Keyed<'_>], lasting: bool) -> Answer {
-    if let Some(refusal) = refusal(response, messages, lasting) {
+pub(super) fn read(response: &Response<Bytes>, messages: &[Keyed<'_>]) -> Answer {
+    if let Some(refusal) = refusal(response, messages) {
         return Answer::Whole(refusal);
     }
     if let ([_], Ok(Told { msg_id: Some(id), .. })) = (messages, serde_json::from_slice(response.body())) {
@@ -113,7 +113,7 @@ pub(super) fn read(response: &Response<Bytes>, messages: &[Keyed<'_>], lasting: 
     let each = messages.iter().map(|keyed| {
         let alone = std::slice::from_ref(keyed);
         match by_cid.get(&keyed.key) {
-            Some(Told { error: Some(error), .. }) => failed(error, response.headers(), alone, lasting),
+            Some(Told { error: Some(error), .. }) => failed(error, response.headers(), alone),
             Some(Told { msg_id: Some(id), .. }) => accepted(id),
             _ => unknown("the answer tells nothing about this message"),
         }
@@ -131,10 +131,10 @@ fn unknown(detail: &str) -> Outcome {
 }
 
 /// What became of a whole request that was not taken.
-fn refusal(response: &Response<Bytes>, messages: &[Keyed<'_>], lasting: bool) -> Option<Outcome> {
+fn refusal(response: &Response<Bytes>, messages: &[Keyed<'_>]) -> Option<Outcome> {
     let (status, body) = (response.status().as_u16(), response.body());
     if let Ok(Failed { error }) = serde_json::from_slice(body) {
-        return Some(failed(&error, response.headers(), messages, lasting));
+        return Some(failed(&error, response.headers(), messages));
     }
     let verdict = match status {
         200..=299 => return None,
@@ -145,10 +145,10 @@ fn refusal(response: &Response<Bytes>, messages: &[Keyed<'_>], lasting: bool) ->
     };
     let text = String::from_utf8_lossy(body.get(..1_000).unwrap_or(body));
     let detail = told(format!("HTTP {status}: {text}").trim_end_matches([':', ' ']), messages);
-    Some(outcome(verdict, detail, response.headers(), lasting))
+    Some(outcome(verdict, detail, response.headers()))
 }
 
-fn failed(error: &Error, headers: &HeaderMap, messages: &[Keyed<'_>], lasting: bool) -> Outcome {
+fn failed(error: &Error, headers: &HeaderMap, messages: &[Keyed<'_>]) -> Outcome {
     let Error { code, message } = error;
     let known = CODES.iter().find(|(known, _)| known == code).map(|(_, verdict)| *verdict);
     // The 2000s are about what the app may do; none of them is about one message.
@@ -158,19 +158,16 @@ fn failed(error: &Error, headers: &HeaderMap, messages: &[Keyed<'_>], lasting: b
     if *code == 1003 && message.contains("registration_id") {
         return Outcome::Rejected { reason: Reason::RecipientRefused, detail };
     }
-    outcome(verdict, detail, headers, lasting)
+    outcome(verdict, detail, headers)
 }
 
-fn outcome(verdict: Verdict, detail: String, headers: &HeaderMap, lasting: bool) -> Outcome {
+fn outcome(verdict: Verdict, detail: String, headers: &HeaderMap) -> Outcome {
     match verdict {
         Verdict::Dead => Outcome::Rejected { reason: Reason::UnknownRecipient, detail },
         Verdict::Message => Outcome::Rejected { reason: Reason::MessageRefused, detail },
         Verdict::Account => Outcome::AccountRefused { detail },
         Verdict::Throttled => Outcome::Throttled { after: reset(headers), detail },
         Verdict::Deferred => Outcome::Deferred { after: DEFERRED, detail },
-        Verdict::Broken if lasting => {
-            Outcome::Retry { reason: Reason::TemporaryFailure, after: None, detail }
-        }
         Verdict::Broken => Outcome::Unknown { reason: Reason::NoAnswer, detail },
     }
 }
@@ -191,73 +188,70 @@ mod tests {
         response.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
     }
 
-    /// Label and reason, for lasting keys and for others.
-    fn verdicts(status: u16, body: &str) -> [(&'static str, Option<Reason>); 2] {
+    /// Label and reason.
+    fn verdict(status: u16, body: &str) -> (&'static str, Option<Reason>) {
         let message = push(1, "18071adc030dcba91c0", None);
-        [true, false].map(|lasting| {
-            let keyed = [Keyed { message: &message, key: "k".to_owned() }];
-            match read(&response(status, body), &keyed, lasting) {
-                Answer::Whole(outcome) => (outcome.as_str(), outcome.reason()),
-                Answer::Each(each) => (each[0].as_str(), each[0].reason()),
-            }
-        })
+        let keyed = [Keyed { message: &message, key: "k".to_owned() }];
+        match read(&response(status, body), &keyed) {
+            Answer::Whole(outcome) => (outcome.as_str(), outcome.reason()),
+            Answer::Each(each) => (each[0].as_str(), each[0].reason()),
+        }
     }
 
     const ACCOUNT: (&str, Option<Reason>) = ("account_refused", Some(Reason::AccountRefused));
     const MESSAGE: (&str, Option<Reason>) = ("rejected", Some(Reason::MessageRefused));
     const DEAD: (&str, Option<Reason>) = ("rejected", Some(Reason::UnknownRecipient));
     const THROTTLED: (&str, Option<Reason>) = ("throttled", Some(Reason::Throttled));
-    const RETRY: (&str, Option<Reason>) = ("retry", Some(Reason::TemporaryFailure));
     const UNKNOWN: (&str, Option<Reason>) = ("unknown", Some(Reason::NoAnswer));
 
     #[test]
     fn every_code_has_its_outcome() {
         for (status, code, wanted) in [
-            (500, 1000, [RETRY, UNKNOWN]),
-            (405, 1001, [MESSAGE; 2]),
-            (400, 1002, [MESSAGE; 2]),
-            (400, 1003, [MESSAGE; 2]),
-            (401, 1004, [ACCOUNT; 2]),
-            (400, 1005, [MESSAGE; 2]),
-            (400, 1008, [ACCOUNT; 2]),
-            (400, 1009, [MESSAGE; 2]),
-            (400, 1011, [DEAD; 2]),
-            (200, 1011, [DEAD; 2]),
-            (404, 1020, [ACCOUNT; 2]),
-            (503, 1030, [RETRY, UNKNOWN]),
-            (429, 2002, [THROTTLED; 2]),
-            (403, 2003, [ACCOUNT; 2]),
-            (403, 2004, [ACCOUNT; 2]),
-            (403, 2005, [("deferred", Some(Reason::Throttled)); 2]),
-            (400, 1099, [MESSAGE; 2]),
-            (403, 2099, [ACCOUNT; 2]),
+            (500, 1000, UNKNOWN),
+            (405, 1001, MESSAGE),
+            (400, 1002, MESSAGE),
+            (400, 1003, MESSAGE),
+            (401, 1004, ACCOUNT),
+            (400, 1005, MESSAGE),
+            (400, 1008, ACCOUNT),
+            (400, 1009, MESSAGE),
+            (400, 1011, DEAD),
+            (200, 1011, DEAD),
+            (404, 1020, ACCOUNT),
+            (503, 1030, UNKNOWN),
+            (429, 2002, THROTTLED),
+            (403, 2003, ACCOUNT),
+            (403, 2004, ACCOUNT),
+            (403, 2005, ("deferred", Some(Reason::Throttled))),
+            (400, 1099, MESSAGE),
+            (403, 2099, ACCOUNT),
         ] {
             let body = format!(r#"{{"error": {{"code": {code}, "message": "words"}}}}"#);
-            assert_eq!(verdicts(status, &body), wanted, "{status} {code}");
+            assert_eq!(verdict(status, &body), wanted, "{status} {code}");
             let by_cid = format!(r#"{{"k": {{"error": {{"code": {code}, "message": "words"}}}}}}"#);
-            assert_eq!(verdicts(200, &by_cid), wanted, "{code} under its cid");
+            assert_eq!(verdict(200, &by_cid), wanted, "{code} under its cid");
         }
     }
 
     #[test]
     fn a_status_without_a_code_judges_too() {
         for (status, body, wanted) in [
-            (301, "", [ACCOUNT; 2]),
-            (400, "", [MESSAGE; 2]),
-            (401, "", [ACCOUNT; 2]),
-            (403, "<html>", [ACCOUNT; 2]),
-            (404, "", [ACCOUNT; 2]),
-            (410, "", [ACCOUNT; 2]),
-            (429, "", [THROTTLED; 2]),
-            (500, "", [RETRY, UNKNOWN]),
-            (502, "<html>", [RETRY, UNKNOWN]),
-            (503, "", [RETRY, UNKNOWN]),
-            (504, "", [RETRY, UNKNOWN]),
-            (200, "", [UNKNOWN; 2]),
-            (200, "{}", [UNKNOWN; 2]),
-            (200, r#"{"other": {"msg_id": "1"}}"#, [UNKNOWN; 2]),
+            (301, "", ACCOUNT),
+            (400, "", MESSAGE),
+            (401, "", ACCOUNT),
+            (403, "<html>", ACCOUNT),
+            (404, "", ACCOUNT),
+            (410, "", ACCOUNT),
+            (429, "", THROTTLED),
+            (500, "", UNKNOWN),
+            (502, "<html>", UNKNOWN),
+            (503, "", UNKNOWN),
+            (504, "", UNKNOWN),
+            (200, "", UNKNOWN),
+            (200, "{}", UNKNOWN),
+            (200, r#"{"other": {"msg_id": "1"}}"#, UNKNOWN),
         ] {
-            assert_eq!(verdicts(status, body), wanted, "{status} {body}");
+            assert_eq!(verdict(status, body), wanted, "{status} {body}");
         }
     }
 
@@ -265,7 +259,7 @@ mod tests {
     fn ids_waits_and_words_are_kept_and_addresses_not() {
         let message = push(1, "18071adc030dcba91c0", None);
         let keyed = [Keyed { message: &message, key: "k".to_owned() }];
-        let whole = |status, body| match read(&response(status, body), &keyed, true) {
+        let whole = |status, body| match read(&response(status, body), &keyed) {
             Answer::Whole(outcome) => outcome,
             Answer::Each(each) => panic!("{each:?}"),
         };

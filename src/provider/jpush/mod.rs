@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::http::{Client, Endpoint, InvalidEndpoint, NoAnswer, Timeouts};
 use super::keyed::{self, Answer, Ask, Keyed, Terms, hand_over};
-use super::{Message, Provider, Session};
+use super::{Message, Provider, Repeats, Session};
 use crate::config::{Cid, JpushSettings};
 use crate::model::Outcome;
 
@@ -30,7 +30,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const MAX_BATCH: usize = 1_000;
 /// Messages that a session takes at once where each is a request of its own; cids that every account may fetch at once.
 const SINGLES: usize = 10;
-/// JPush forgets a cid after a day; those fetched are used earlier.
+/// JPush forgets a cid after a day.
+const CID_REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
+/// Those fetched are used earlier.
 const CID_LIVES: Duration = Duration::from_secs(12 * 3_600);
 
 /// One app at JPush.
@@ -56,7 +58,7 @@ impl Account {
 
     fn terms(&self) -> Terms {
         let most = if self.settings.batch { MAX_BATCH } else { 1 };
-        Terms { most, lasting: self.settings.cid == Cid::Derived }
+        Terms { most }
     }
 }
 
@@ -78,6 +80,13 @@ impl Provider for Jpush {
     fn session(&self) -> Box<dyn Session> {
         let client = Client::new(Arc::clone(&self.0.endpoint));
         Box::new(JpushSession { account: Arc::clone(&self.0), client, stock: Stock::default() })
+    }
+
+    fn repeats(&self) -> Repeats {
+        match self.0.settings.cid {
+            Cid::Derived => Repeats::Dropped(CID_REMEMBERED),
+            Cid::Fetched => Repeats::Doubled,
+        }
     }
 
     fn chunk_size(&self) -> usize {
@@ -165,7 +174,7 @@ impl JpushSession {
 #[async_trait]
 impl Ask for JpushSession {
     async fn ask(&mut self, messages: &[Keyed<'_>]) -> Answer {
-        let (settings, lasting) = (&self.account.settings, self.account.terms().lasting);
+        let settings = &self.account.settings;
         let request = if settings.batch {
             request::batch(messages, settings).map(|body| ("/v3/push/batch/regid/single", body))
         } else {
@@ -176,7 +185,7 @@ impl Ask for JpushSession {
             Err(outcome) => return Answer::Whole(outcome),
         };
         match self.post(path, body, messages).await {
-            Ok(response) => answer::read(&response, messages, lasting),
+            Ok(response) => answer::read(&response, messages),
             Err(no_answer) => Answer::Whole(no_answer.into()),
         }
     }

@@ -28,7 +28,7 @@ use self::chance::Chance;
 use self::fate::{Fate, Heard, fate, heard, soft_words};
 use self::notices::Notice;
 use self::taken::Taken;
-use super::{Body, Message, Provider, Receipts, Session};
+use super::{Body, Message, Provider, Receipts, Repeats, Session};
 use crate::config::SandboxSettings;
 use crate::model::{Channel, Content, DeliveryKey, Outcome, Reason};
 
@@ -92,6 +92,10 @@ impl Sandbox {
 impl Provider for Sandbox {
     fn session(&self) -> Box<dyn Session> {
         Box::new(SandboxSession(self.0.clone()))
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::Dropped(Duration::MAX)
     }
 
     fn chunk_size(&self) -> usize {

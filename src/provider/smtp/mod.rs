@@ -58,6 +58,10 @@ impl Provider for Smtp {
         Box::new(SmtpSession { account, connection: None, buffers: Buffers::default() })
     }
 
+    fn defers_recipients(&self) -> bool {
+        true
+    }
+
     fn chunk_size(&self) -> usize {
         CHUNK
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::model::{Outcome, Reason};
 use crate::provider::Message;
 use crate::provider::detail::masked;
-use crate::provider::http::{NoAnswer, retry_after};
+use crate::provider::http::retry_after;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -35,35 +35,12 @@ struct OneResult {
 const LONGEST_REF: usize = 128;
 
 /// One outcome a message, in their order.
-pub(super) fn outcomes(
-    messages: &[Message],
-    response: &Response<Bytes>,
-    idempotent: bool,
-    now: Timestamp,
-) -> Vec<Outcome> {
+pub(super) fn outcomes(messages: &[Message], response: &Response<Bytes>, now: Timestamp) -> Vec<Outcome> {
     let whole = match judged(messages, response, now) {
-        Ok(()) => return results(messages, response.body(), idempotent),
-        Err(Outcome::Unknown { detail, .. }) => doubtful(Reason::NoAnswer, detail, idempotent),
+        Ok(()) => return results(messages, response.body()),
         Err(outcome) => outcome,
     };
     vec![whole; messages.len()]
-}
-
-/// Of a request without an answer.
-pub(super) fn without_answer(no_answer: NoAnswer, idempotent: bool) -> Outcome {
-    match no_answer {
-        NoAnswer::NotSent(outcome) => outcome,
-        NoAnswer::InDoubt { reason, detail } => doubtful(reason, detail, idempotent),
-    }
-}
-
-/// A receiver that drops repeats may be asked again.
-fn doubtful(reason: Reason, detail: String, idempotent: bool) -> Outcome {
-    if idempotent {
-        Outcome::Retry { reason: Reason::TemporaryFailure, after: None, detail }
-    } else {
-        Outcome::Unknown { reason, detail }
-    }
 }
 
 /// Whether the receiver took the request; else what became of all its messages.
@@ -93,7 +70,7 @@ fn judged(messages: &[Message], response: &Response<Bytes>, now: Timestamp) -> R
 }
 
 /// Of a request that was taken. A body that is no JSON object says nothing more than the status.
-fn results(messages: &[Message], body: &[u8], idempotent: bool) -> Vec<Outcome> {
+fn results(messages: &[Message], body: &[u8]) -> Vec<Outcome> {
     let accepted = Outcome::Accepted { provider_ref: None };
     if body.trim_ascii_start().first() != Some(&b'{') {
         return vec![accepted; messages.len()];
@@ -102,19 +79,19 @@ fn results(messages: &[Message], body: &[u8], idempotent: bool) -> Vec<Outcome> 
         Ok(answer) => answer,
         Err(error) => {
             let detail = masked(&format!("the answer's results cannot be read: {error}"));
-            return vec![doubtful(Reason::NoAnswer, detail, idempotent); messages.len()];
+            return vec![Outcome::Unknown { reason: Reason::NoAnswer, detail }; messages.len()];
         }
     };
     let by_id: HashMap<&str, &OneResult> =
         answer.results.iter().map(|result| (result.id.as_str(), result)).collect();
     let outcome = |message: &Message| match by_id.get(message.delivery.to_string().as_str()) {
-        Some(result) => outcome(result, message, idempotent),
+        Some(result) => outcome(result, message),
         None => accepted.clone(),
     };
     messages.iter().map(outcome).collect()
 }
 
-fn outcome(result: &OneResult, message: &Message, idempotent: bool) -> Outcome {
+fn outcome(result: &OneResult, message: &Message) -> Outcome {
     let words = [result.reason.as_deref(), result.detail.as_deref()];
     let words = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
     let detail = told(&words, std::slice::from_ref(message));
@@ -129,8 +106,8 @@ fn outcome(result: &OneResult, message: &Message, idempotent: bool) -> Outcome {
         "retry" => Outcome::Retry { reason: Reason::TemporaryFailure, after, detail },
         "throttled" => Outcome::Throttled { after, detail },
         status => {
-            let told = masked(&format!("`{status}` is none of accepted, rejected, retry, throttled"));
-            doubtful(Reason::NoAnswer, told, idempotent)
+            let detail = masked(&format!("`{status}` is none of accepted, rejected, retry, throttled"));
+            Outcome::Unknown { reason: Reason::NoAnswer, detail }
         }
     }
 }

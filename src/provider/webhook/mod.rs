@@ -17,11 +17,11 @@ use async_trait::async_trait;
 use http::{Method, Uri};
 use jiff::Timestamp;
 
-use self::answer::{outcomes, without_answer};
+use self::answer::outcomes;
 pub use self::hook::hook;
 use self::signature::Signer;
 use super::http::{Client, Endpoint, InvalidEndpoint, Timeouts};
-use super::{Body, Message, Provider, Session};
+use super::{Body, Message, Provider, Repeats, Session};
 use crate::config::WebhookSettings;
 use crate::model::{Outcome, Reason};
 
@@ -71,6 +71,11 @@ impl Provider for Webhook {
         Box::new(WebhookSession { account, client, batch: self.batch })
     }
 
+    /// The receiver names no time after which it forgets an id.
+    fn repeats(&self) -> Repeats {
+        if self.account.idempotent { Repeats::Dropped(Duration::MAX) } else { Repeats::Doubled }
+    }
+
     fn chunk_size(&self) -> usize {
         self.batch
     }
@@ -96,8 +101,8 @@ impl WebhookSession {
         let left = || messages.iter().for_each(|message| message.permit.spend());
         let posted = self.client.request(Method::POST, &account.path_and_query, headers, body, left);
         match posted.await {
-            Ok(response) => outcomes(messages, &response, account.idempotent, now),
-            Err(no_answer) => vec![without_answer(no_answer, account.idempotent); messages.len()],
+            Ok(response) => outcomes(messages, &response, now),
+            Err(no_answer) => vec![no_answer.into(); messages.len()],
         }
     }
 }

@@ -132,36 +132,34 @@ async fn results_land_on_their_own_messages() {
 async fn a_status_judges_the_whole_request() {
     let account = ("account_refused", Some(Reason::AccountRefused));
     let message = ("rejected", Some(Reason::MessageRefused));
-    for (status, body, wanted, idempotent) in [
-        (202, "", ACCEPTED, ACCEPTED),
-        (200, "ok", ACCEPTED, ACCEPTED),
-        (200, "{}", ACCEPTED, ACCEPTED),
-        (200, r#"{"results": [{"id": 7}]}"#, NO_ANSWER, RETRY),
-        (200, r#"{"results": ["#, NO_ANSWER, RETRY),
-        (301, "", account, account),
-        (401, "", account, account),
-        (403, "", account, account),
-        (404, "", account, account),
-        (410, "", account, account),
-        (408, "", RETRY, RETRY),
-        (429, "", THROTTLED, THROTTLED),
-        (400, "", message, message),
-        (422, "", message, message),
-        (500, "", NO_ANSWER, RETRY),
-        (502, "", RETRY, RETRY),
-        (503, "", RETRY, RETRY),
-        (504, "", NO_ANSWER, RETRY),
+    for (status, body, wanted) in [
+        (202, "", ACCEPTED),
+        (200, "ok", ACCEPTED),
+        (200, "{}", ACCEPTED),
+        (200, r#"{"results": [{"id": 7}]}"#, NO_ANSWER),
+        (200, r#"{"results": ["#, NO_ANSWER),
+        (301, "", account),
+        (401, "", account),
+        (403, "", account),
+        (404, "", account),
+        (410, "", account),
+        (408, "", RETRY),
+        (429, "", THROTTLED),
+        (400, "", message),
+        (422, "", message),
+        (500, "", NO_ANSWER),
+        (502, "", RETRY),
+        (503, "", RETRY),
+        (504, "", NO_ANSWER),
     ] {
         let receiver = receiver(move |event| match event {
             Event::Request(_) => answer(status, body),
             _ => Action::Go,
         })
         .await;
-        for (idempotent, wanted) in [(false, wanted), (true, idempotent)] {
-            let settings = WebhookSettings { idempotent, ..settings(&receiver.server.url()) };
-            let outcomes = session(&settings).send(&messages(2)).await;
-            assert_eq!(verdicts(&outcomes), [wanted; 2], "{status} {body}");
-        }
+        let settings = settings(&receiver.server.url());
+        let outcomes = session(&settings).send(&messages(2)).await;
+        assert_eq!(verdicts(&outcomes), [wanted; 2], "{status} {body}");
     }
 }
 
@@ -179,20 +177,18 @@ async fn a_throttle_says_how_long_and_ends_the_chunk() {
 }
 
 #[tokio::test]
-async fn silence_and_cuts_after_the_request_are_doubt_unless_repeats_are_dropped() {
+async fn silence_and_cuts_after_the_request_are_doubt() {
     let silent = Action::Late(Duration::from_secs(3_600), Answer::new(200, ""));
     let half = Action::CutInAnswer(20, Answer::new(200, "{}"));
     for (action, wanted) in [(silent, NO_ANSWER), (Action::Cut, LOST), (half, LOST)] {
-        for idempotent in [false, true] {
-            let receiver = receiver(in_turn([action.clone()])).await;
-            let timeout = Duration::from_secs(if wanted == NO_ANSWER { 1 } else { 60 });
-            let settings = WebhookSettings { idempotent, timeout, ..settings(&receiver.server.url()) };
-            let mut session = session(&settings);
-            let outcomes = session.send(&messages(2)).await;
-            assert_eq!(verdicts(&outcomes), [if idempotent { RETRY } else { wanted }; 2], "{action:?}");
-            assert_eq!(verdicts(&session.send(&messages(1)).await), [ACCEPTED]);
-            assert_eq!(receiver.server.requests().len(), 2, "nothing goes out again by itself");
-        }
+        let receiver = receiver(in_turn([action.clone()])).await;
+        let timeout = Duration::from_secs(if wanted == NO_ANSWER { 1 } else { 60 });
+        let settings = WebhookSettings { timeout, ..settings(&receiver.server.url()) };
+        let mut session = session(&settings);
+        let outcomes = session.send(&messages(2)).await;
+        assert_eq!(verdicts(&outcomes), [wanted; 2], "{action:?}");
+        assert_eq!(verdicts(&session.send(&messages(1)).await), [ACCEPTED]);
+        assert_eq!(receiver.server.requests().len(), 2, "nothing goes out again by itself");
     }
 }
 

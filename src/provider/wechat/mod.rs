@@ -30,12 +30,14 @@ use self::window::Window;
 use super::credential::{Credential, Held};
 use super::detail::masked;
 use super::http::{Client, Endpoint, InvalidEndpoint, NoAnswer, Timeouts};
-use super::{Message, Provider, Session};
+use super::{Message, Provider, Repeats, Session};
 use crate::config::{Secret, WechatMessage, WechatSettings};
 use crate::model::{Outcome, Reason};
 
 /// TCP, and again the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(10);
+/// WeChat drops a template message whose `client_msg_id` it took so long ago at most ("Send template message").
+const KEY_LIVES: Duration = Duration::from_secs(600);
 /// Messages that a session is given at once, at most.
 const CHUNK: usize = 32;
 /// What a token may hold and a query need not encode.
@@ -80,6 +82,13 @@ impl Provider for Wechat {
 
     fn references(&self) -> bool {
         true
+    }
+
+    fn repeats(&self) -> Repeats {
+        match self.0.kind {
+            WechatMessage::Template => Repeats::Dropped(KEY_LIVES),
+            _ => Repeats::Doubled,
+        }
     }
 
     fn chunk_size(&self) -> usize {

@@ -8,15 +8,15 @@ use tokio_postgres::types::Json;
 use super::counters::METRIC_STATE;
 use super::{PgStore, decode, deliveries_table};
 use crate::model::campaign::Facts;
-use crate::model::{CampaignNo, CampaignStatus, Channel, Control, Lane, Purpose, Reason, State};
+use crate::model::{CampaignNo, CampaignStatus, Channel, Control, Lane, PauseCause, Purpose, Reason, State};
 use crate::store::Result;
-use crate::store::campaigns::{CampaignRecord, Campaigns, Resolution};
+use crate::store::campaigns::{CampaignRecord, Campaigns, Resolution, Running};
 
 /// One row an id: the newest month of a standing campaign speaks for all, sums go over all.
 const RECORDS: &str = "
     SELECT k.id, k.name, k.channel, k.purpose, k.lane, k.template, k.provider, k.rate, k.send_at, k.expires_at,
            k.accepted_at, k.started_at, k.finished_at, k.standing, k.paused, k.cancelled_at IS NOT NULL, k.planned_at IS NOT NULL,
-           t.targeted, t.sent, t.waiting
+           t.targeted, t.sent, t.waiting, k.pause_cause
     FROM campaigns k
     JOIN LATERAL (
         SELECT coalesce(sum(n), 0)::bigint AS targeted,
@@ -65,6 +65,14 @@ impl Campaigns for PgStore {
 
     async fn control(&self, id: &str, action: Control) -> Result<Option<CampaignStatus>> {
         control(&self.client().await?, id, action).await
+    }
+
+    async fn running(&self, channel: Channel) -> Result<Vec<Running>> {
+        self.running_on(channel).await
+    }
+
+    async fn pause(&self, id: &str, cause: PauseCause, publish: bool) -> Result<bool> {
+        self.pause_for(id, cause, publish).await
     }
 
     async fn resolve(&self, campaign: &str, external_id: &str, sent: bool) -> Result<Resolution> {
@@ -117,14 +125,17 @@ pub(super) async fn control(
     action: Control,
 ) -> Result<Option<CampaignStatus>> {
     let change = match action {
-        Control::Pause => "paused = true",
-        Control::Resume => "paused = false",
-        Control::Cancel => "cancelled_at = coalesce(cancelled_at, now())",
+        Control::Pause => "paused = true".to_owned(),
+        // What led to a pause is forgiven: only what comes from now on counts.
+        Control::Resume => {
+            format!("paused = false, pause_cause = NULL, judged_from = {}", super::pausing::quality())
+        }
+        Control::Cancel => "cancelled_at = coalesce(cancelled_at, now())".to_owned(),
     };
     client
         .execute(
             &format!(
-                "UPDATE campaigns SET {change} WHERE id = $1 AND finished_at IS NULL AND cancelled_at IS NULL"
+                "UPDATE campaigns k SET {change} WHERE id = $1 AND finished_at IS NULL AND cancelled_at IS NULL"
             ),
             &[&id],
         )
@@ -164,6 +175,11 @@ fn record(row: &Row) -> Result<CampaignRecord> {
         id: row.get(0),
         name: row.get(1),
         status: facts.status(),
+        pause_cause: row
+            .get::<_, Option<i16>>(20)
+            .filter(|_| facts.paused)
+            .map(|code| decode(code, PauseCause::from_code))
+            .transpose()?,
         channel: decode(row.get(2), Channel::from_code)?,
         purpose: decode(row.get(3), Purpose::from_code)?,
         lane: decode(row.get(4), Lane::from_code)?,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use deadpool_postgres::GenericClient;
 use jiff::{Timestamp, ToSpan};
 
+use super::cached;
 use crate::model::{CampaignNo, Reason, State};
 use crate::store::Result;
 
@@ -84,22 +85,22 @@ impl Deltas {
             |of: fn(&Counter) -> i16| changed.iter().map(|(counter, _)| of(counter)).collect::<Vec<_>>();
         let hours: Vec<Timestamp> = changed.iter().map(|(counter, _)| counter.hour).collect();
         let counts: Vec<i64> = changed.iter().map(|(_, n)| *n).collect();
-        client
-            .execute(
-                "INSERT INTO counter_deltas (campaign, metric, state, reason, link, hour, n)
-                 SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::smallint[], $4::smallint[], $5::smallint[],
-                                      $6::timestamptz[], $7::bigint[])",
-                &[
-                    &campaigns,
-                    &column(|counter| counter.metric),
-                    &column(|counter| counter.state),
-                    &column(|counter| counter.reason),
-                    &column(|counter| counter.link),
-                    &hours,
-                    &counts,
-                ],
-            )
-            .await?;
+        cached::execute(
+            client,
+            "INSERT INTO counter_deltas (campaign, metric, state, reason, link, hour, n)
+             SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::smallint[], $4::smallint[], $5::smallint[],
+                                  $6::timestamptz[], $7::bigint[])",
+            &[
+                &campaigns,
+                &column(|counter| counter.metric),
+                &column(|counter| counter.state),
+                &column(|counter| counter.reason),
+                &column(|counter| counter.link),
+                &hours,
+                &counts,
+            ],
+        )
+        .await?;
         Ok(())
     }
 }

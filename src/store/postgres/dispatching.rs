@@ -10,7 +10,7 @@ use super::contacts::object;
 use super::{PgStore, decode};
 use crate::model::job::Tracking;
 use crate::model::{BatchNo, CampaignNo, Channel, Lane, Purpose};
-use crate::store::dispatching::{Backlog, Dispatching, Lease, Recipient, Rescued, Sending, Tick};
+use crate::store::dispatching::{Backlog, Dispatching, Hold, Lease, Recipient, Rescued, Sending, Tick};
 use crate::store::jobs::{Incarnation, PinnedTemplate};
 use crate::store::{Error, Result};
 
@@ -130,12 +130,20 @@ impl Dispatching for PgStore {
         self.run_tick(me, tick).await
     }
 
-    async fn release(&self, me: Incarnation, batches: &[BatchNo]) -> Result<()> {
-        self.give_back(me, batches).await
+    async fn release(&self, me: Incarnation, holds: &[Hold]) -> Result<()> {
+        self.give_back(me, holds).await
     }
 
     async fn rescue(&self, dead: Incarnation) -> Result<Rescued> {
         self.rescue_all(dead).await
+    }
+
+    async fn holds(&self, me: Incarnation) -> Result<Vec<Hold>> {
+        let client = self.client().await?;
+        let rows = client
+            .query("SELECT number, epoch FROM batches WHERE owner = $1 AND epoch > 0", &[&me.0])
+            .await?;
+        Ok(rows.iter().map(|row| Hold { batch: BatchNo(row.get(0)), epoch: row.get(1) }).collect())
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>> {

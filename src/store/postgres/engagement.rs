@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 
+use super::cached;
 use super::counters::{
     Deltas, METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS,
     METRIC_MACHINE_OPENS, METRIC_OPENS, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS,
@@ -103,23 +104,23 @@ pub(super) async fn write_engagement(
     let campaigns: Vec<i64> = by_key.keys().map(|key| key.campaign.0).collect();
     let contacts: Vec<i64> = by_key.keys().map(|key| key.contact.0).collect();
     let occurrences: Vec<i64> = by_key.keys().map(|key| key.occurrence).collect();
-    transaction
-        .execute(
-            "INSERT INTO engagement (campaign, contact, occurrence)
-             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING",
-            &[&campaigns, &contacts, &occurrences],
-        )
-        .await?;
-    let rows = transaction
-        .query(
-            "SELECT e.first_open_at, e.last_open_at, e.first_click_at, e.last_click_at, e.unsubscribed_at, e.complained_at,
-                    e.opens, e.clicks, e.links
-             FROM engagement e JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (campaign, contact, occurrence)
-                 ON e.campaign = n.campaign AND e.contact = n.contact AND e.occurrence = n.occurrence
-             ORDER BY e.campaign, e.contact, e.occurrence FOR UPDATE OF e",
-            &[&campaigns, &contacts, &occurrences],
-        )
-        .await?;
+    cached::execute(
+        transaction,
+        "INSERT INTO engagement (campaign, contact, occurrence)
+         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING",
+        &[&campaigns, &contacts, &occurrences],
+    )
+    .await?;
+    let rows = cached::query(
+        transaction,
+        "SELECT e.first_open_at, e.last_open_at, e.first_click_at, e.last_click_at, e.unsubscribed_at, e.complained_at,
+                e.opens, e.clicks, e.links
+         FROM engagement e JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (campaign, contact, occurrence)
+             ON e.campaign = n.campaign AND e.contact = n.contact AND e.occurrence = n.occurrence
+         ORDER BY e.campaign, e.contact, e.occurrence FOR UPDATE OF e",
+        &[&campaigns, &contacts, &occurrences],
+    )
+    .await?;
     let mut changed = Vec::with_capacity(rows.len());
     for (row, events) in rows.iter().zip(by_key.values()) {
         let mut engagement = Engagement {
@@ -150,32 +151,32 @@ async fn update_engagement(
     let opens: Vec<i32> = changed.iter().map(|engagement| engagement.opens).collect();
     let clicks: Vec<i32> = changed.iter().map(|engagement| engagement.clicks).collect();
     let links: Vec<String> = changed.iter().map(|engagement| array_literal(&engagement.links)).collect();
-    transaction
-        .execute(
-            "UPDATE engagement e SET first_open_at = n.first_open_at, last_open_at = n.last_open_at,
-                 first_click_at = n.first_click_at, last_click_at = n.last_click_at, unsubscribed_at = n.unsubscribed_at,
-                 complained_at = n.complained_at, opens = n.opens, clicks = n.clicks, links = n.links::smallint[]
-             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
-                         $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::integer[], $11::integer[], $12::text[])
-                 AS n (campaign, contact, occurrence, first_open_at, last_open_at, first_click_at, last_click_at,
-                       unsubscribed_at, complained_at, opens, clicks, links)
-             WHERE e.campaign = n.campaign AND e.contact = n.contact AND e.occurrence = n.occurrence",
-            &[
-                &campaigns,
-                &contacts,
-                &occurrences,
-                &column(|engagement| engagement.first_open_at),
-                &column(|engagement| engagement.last_open_at),
-                &column(|engagement| engagement.first_click_at),
-                &column(|engagement| engagement.last_click_at),
-                &column(|engagement| engagement.unsubscribed_at),
-                &column(|engagement| engagement.complained_at),
-                &opens,
-                &clicks,
-                &links,
-            ],
-        )
-        .await?;
+    cached::execute(
+        transaction,
+        "UPDATE engagement e SET first_open_at = n.first_open_at, last_open_at = n.last_open_at,
+             first_click_at = n.first_click_at, last_click_at = n.last_click_at, unsubscribed_at = n.unsubscribed_at,
+             complained_at = n.complained_at, opens = n.opens, clicks = n.clicks, links = n.links::smallint[]
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+                     $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::integer[], $11::integer[], $12::text[])
+             AS n (campaign, contact, occurrence, first_open_at, last_open_at, first_click_at, last_click_at,
+                   unsubscribed_at, complained_at, opens, clicks, links)
+         WHERE e.campaign = n.campaign AND e.contact = n.contact AND e.occurrence = n.occurrence",
+        &[
+            &campaigns,
+            &contacts,
+            &occurrences,
+            &column(|engagement| engagement.first_open_at),
+            &column(|engagement| engagement.last_open_at),
+            &column(|engagement| engagement.first_click_at),
+            &column(|engagement| engagement.last_click_at),
+            &column(|engagement| engagement.unsubscribed_at),
+            &column(|engagement| engagement.complained_at),
+            &opens,
+            &clicks,
+            &links,
+        ],
+    )
+    .await?;
     Ok(())
 }
 
@@ -237,32 +238,32 @@ pub(super) async fn write_contacts(
         .values()
         .map(|activity| format!("{{{}}}", activity.hours.map(|count| count.to_string()).join(",")))
         .collect();
-    transaction
-        .execute(
-            "INSERT INTO contact_engagement AS w (contact, first_open_at, last_open_at, first_click_at, last_click_at, opens, clicks, hours)
-             SELECT n.contact, n.first_open, n.last_open, n.first_click, n.last_click, n.opens, n.clicks, n.hours::integer[]
-             FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
-                         $6::integer[], $7::integer[], $8::text[])
-                 AS n (contact, first_open, last_open, first_click, last_click, opens, clicks, hours)
-             ORDER BY n.contact
-             ON CONFLICT (contact) DO UPDATE SET
-                 first_open_at = least(w.first_open_at, excluded.first_open_at),
-                 last_open_at = greatest(w.last_open_at, excluded.last_open_at),
-                 first_click_at = least(w.first_click_at, excluded.first_click_at),
-                 last_click_at = greatest(w.last_click_at, excluded.last_click_at),
-                 opens = w.opens + excluded.opens, clicks = w.clicks + excluded.clicks,
-                 hours = ARRAY(SELECT coalesce(w.hours[i], 0) + excluded.hours[i] FROM generate_series(1, 24) i)",
-            &[
-                &contacts,
-                &column(|activity| activity.first_open),
-                &column(|activity| activity.last_open),
-                &column(|activity| activity.first_click),
-                &column(|activity| activity.last_click),
-                &opens,
-                &clicks,
-                &hours,
-            ],
-        )
-        .await?;
+    cached::execute(
+        transaction,
+        "INSERT INTO contact_engagement AS w (contact, first_open_at, last_open_at, first_click_at, last_click_at, opens, clicks, hours)
+         SELECT n.contact, n.first_open, n.last_open, n.first_click, n.last_click, n.opens, n.clicks, n.hours::integer[]
+         FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
+                     $6::integer[], $7::integer[], $8::text[])
+             AS n (contact, first_open, last_open, first_click, last_click, opens, clicks, hours)
+         ORDER BY n.contact
+         ON CONFLICT (contact) DO UPDATE SET
+             first_open_at = least(w.first_open_at, excluded.first_open_at),
+             last_open_at = greatest(w.last_open_at, excluded.last_open_at),
+             first_click_at = least(w.first_click_at, excluded.first_click_at),
+             last_click_at = greatest(w.last_click_at, excluded.last_click_at),
+             opens = w.opens + excluded.opens, clicks = w.clicks + excluded.clicks,
+             hours = ARRAY(SELECT coalesce(w.hours[i], 0) + excluded.hours[i] FROM generate_series(1, 24) i)",
+        &[
+            &contacts,
+            &column(|activity| activity.first_open),
+            &column(|activity| activity.last_open),
+            &column(|activity| activity.first_click),
+            &column(|activity| activity.last_click),
+            &opens,
+            &clicks,
+            &hours,
+        ],
+    )
+    .await?;
     Ok(())
 }

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use deadpool_postgres::{GenericClient, Transaction};
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
 use super::contacts::object;
-use super::decode;
 use super::judging::exclusion_case;
-use crate::model::{AddressNo, ContactNo, Purpose, Reason};
-use crate::store::dispatching::{Intent, Member, Recipient};
+use super::{decode, deliveries_table};
+use crate::model::{AddressNo, ContactNo, Purpose, Reason, State};
+use crate::store::dispatching::{Intent, Member, Recipient, Resend};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Result};
 
@@ -27,18 +28,23 @@ pub(super) async fn grant(
     let batches: Vec<i64> = intents.iter().map(|intent| intent.batch.0).collect();
     let epochs: Vec<i32> = intents.iter().map(|intent| intent.epoch).collect();
     let to: Vec<i32> = intents.iter().map(|intent| i32::try_from(intent.to).unwrap_or(i32::MAX)).collect();
+    let resends: Vec<Option<&Resend>> = intents.iter().map(|intent| intent.resend.as_ref()).collect();
+    let until: Vec<Option<Timestamp>> = resends.iter().map(|resend| resend.map(|one| one.until)).collect();
+    let by: Vec<Option<&str>> =
+        resends.iter().map(|resend| resend.and_then(|one| one.provider.as_deref())).collect();
     let statement = transaction
         .prepare_cached(
-            "UPDATE batches b SET watermark = greatest(b.watermark, n.upto)
-             FROM (SELECT number, epoch, max(upto) AS upto
-                   FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS n (number, epoch, upto) GROUP BY 1, 2) n
+            "UPDATE batches b SET watermark = greatest(b.watermark, n.upto), resend_until = n.until, resend_provider = n.by
+             FROM (SELECT number, epoch, max(upto) AS upto, min(until) AS until, min(by) AS by
+                   FROM unnest($2::bigint[], $3::integer[], $4::integer[], $5::timestamptz[], $6::text[])
+                       AS n (number, epoch, upto, until, by) GROUP BY 1, 2) n
              WHERE b.number = n.number AND b.owner = $1 AND b.epoch = n.epoch AND b.size >= n.upto
                AND EXISTS (SELECT FROM campaigns k WHERE k.number = b.campaign AND NOT k.paused
                            AND k.cancelled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()))
              RETURNING b.number",
         )
         .await?;
-    let rows = transaction.query(&statement, &[&me.0, &batches, &epochs, &to]).await?;
+    let rows = transaction.query(&statement, &[&me.0, &batches, &epochs, &to, &until, &by]).await?;
     let granted: HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
     let reads = intents.iter().map(|intent| async {
         if granted.contains(&intent.batch.0) {
@@ -62,6 +68,17 @@ async fn recipients(transaction: &Transaction<'_>, intent: &Intent) -> Result<Ve
     } else {
         ("NULL::jsonb", "")
     };
+    // What is sent again may have been told of meanwhile; the batch is bound either way.
+    let waiting = if intent.again {
+        format!(
+            "EXISTS (SELECT FROM {} d WHERE d.campaign = $5 AND d.contact = n.contact AND d.occurrence = n.occurrence
+                     AND d.state = {} AND d.batch = $6)",
+            deliveries_table(intent.campaign),
+            State::Planned.code()
+        )
+    } else {
+        "$6::bigint IS NOT NULL".to_owned()
+    };
     let statement = transaction
         .prepare_cached(&format!(
             "SELECT n.contact, n.occurrence, n.address, c.external_id, c.locale, c.timezone, c.attributes, a.address, {data},
@@ -73,7 +90,7 @@ async fn recipients(transaction: &Transaction<'_>, intent: &Intent) -> Result<Ve
                                 WHERE s.channel = a.channel AND s.hash = a.hash LIMIT 1) s ON true
              LEFT JOIN LATERAL (SELECT u.at FROM unsubscribes u
                                 WHERE u.contact = n.contact AND u.channel = $4 LIMIT 1) u ON true
-             {join} WHERE $5::bigint IS NOT NULL ORDER BY n.position",
+             {join} WHERE $5::bigint IS NOT NULL AND {waiting} ORDER BY n.position",
             data = data.0,
             join = data.1,
             erased = Reason::Erased.code(),
@@ -84,10 +101,21 @@ async fn recipients(transaction: &Transaction<'_>, intent: &Intent) -> Result<Ve
     let occurrences: Vec<i64> = intent.members.iter().map(|member| member.occurrence).collect();
     let addresses: Vec<i64> = intent.members.iter().map(|member| member.address.0).collect();
     let rows = transaction
-        .query(&statement, &[&contacts, &occurrences, &addresses, &intent.channel.code(), &intent.campaign.0])
+        .query(
+            &statement,
+            &[
+                &contacts,
+                &occurrences,
+                &addresses,
+                &intent.channel.code(),
+                &intent.campaign.0,
+                &intent.batch.0,
+            ],
+        )
         .await?;
     let found: Vec<Recipient> = rows.iter().map(recipient).collect::<Result<_>>()?;
-    if found.len() == intent.members.len() { Ok(found) } else { Err(missing(&found, intent)) }
+    let complete = intent.again || found.len() == intent.members.len();
+    if complete { Ok(found) } else { Err(missing(&found, intent)) }
 }
 
 fn missing(found: &[Recipient], intent: &Intent) -> Error {

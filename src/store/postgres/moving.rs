@@ -18,7 +18,7 @@ pub(super) struct Locked {
     reason: Option<Reason>,
     at: Timestamp,
     batch: Option<i64>,
-    /// It is planned and lies before its batch's watermark: the provider may have it.
+    /// It is planned, and lies before its batch's watermark or is to be sent again: the provider may have it.
     in_doubt: bool,
     pub(super) provider: Option<String>,
 }
@@ -104,7 +104,8 @@ async fn mark_doubtful(
             "SELECT b.number, n.contact, n.occurrence
              FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (batch, contact, occurrence)
              JOIN batches b ON b.number = n.batch
-             WHERE EXISTS (SELECT FROM unnest(b.contacts[1:b.watermark], b.occurrences[1:b.watermark]) AS m (contact, occurrence)
+             WHERE b.doubt IS NOT NULL OR
+                   EXISTS (SELECT FROM unnest(b.contacts[1:b.watermark], b.occurrences[1:b.watermark]) AS m (contact, occurrence)
                            WHERE m.contact = n.contact AND m.occurrence = n.occurrence)",
         )
         .await?;

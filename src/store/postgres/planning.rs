@@ -241,13 +241,18 @@ impl PgStore {
         let transaction = client.transaction().await?;
         let row = transaction
             .query_opt(
-                "SELECT number, watermark, contacts, occurrences, owner IS NOT NULL FROM batches
+                "SELECT number, watermark, contacts, occurrences, owner IS NOT NULL, doubt FROM batches
                  WHERE campaign = $1 AND size > watermark LIMIT 1 FOR UPDATE",
                 &[&campaign.0],
             )
             .await?;
         let Some(row) = row else { return Ok(None) };
         let (number, watermark): (i64, i32) = (row.get(0), row.get(1));
+        // What may have been sent is not told as never sent.
+        let (state, reason) = match row.get::<_, Option<i16>>(5) {
+            Some(doubt) => (State::Unknown, doubt),
+            None => (state, reason.code()),
+        };
         let skip = usize::try_from(watermark).unwrap_or(0);
         let (contacts, occurrences): (Vec<i64>, Vec<i64>) = (row.get(2), row.get(3));
         let sql = format!(
@@ -267,14 +272,7 @@ impl PgStore {
         let moved = transaction
             .query(
                 &sql,
-                &[
-                    &campaign.0,
-                    &&contacts[skip..],
-                    &&occurrences[skip..],
-                    &state.code(),
-                    &reason.code(),
-                    &number,
-                ],
+                &[&campaign.0, &&contacts[skip..], &&occurrences[skip..], &state.code(), &reason, &number],
             )
             .await?;
         // A batch that nobody owns has no doubtful members; an owned one vanishes with its last outcome.

@@ -14,7 +14,7 @@ use super::engagement::write_engagement;
 use super::moving::{Locked, lock, write_moved};
 use super::suppressing::{suppress_hashes, suppress_recipients};
 use super::tracking::{Context, Outgoing, enqueue, insert_events, unsubscribe, write_outbox};
-use super::{KEYED, PgStore, decode};
+use super::{KEYED, PgStore, cached, decode};
 use crate::model::receipt::{About, News};
 use crate::model::{Channel, ContactNo, DeliveryKey, Event, EventKind, Reason, Receipt};
 use crate::store::Result;
@@ -260,15 +260,15 @@ async fn owners(
     if addresses.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = transaction
-        .query(
-            "SELECT n.channel, n.address, a.contact, c.external_id
+    let rows = cached::query(
+        transaction,
+        "SELECT n.channel, n.address, a.contact, c.external_id
              FROM unnest($1::smallint[], $2::text[]) AS n (channel, address)
              JOIN addresses a ON a.channel = n.channel AND a.address = n.address
              JOIN contacts c ON c.number = a.contact ORDER BY a.number DESC",
-            &[&channels, &addresses],
-        )
-        .await?;
+        &[&channels, &addresses],
+    )
+    .await?;
     rows.iter()
         .map(|row| {
             let address = (decode(row.get(0), Channel::from_code)?, row.get(1));
@@ -292,15 +292,15 @@ async fn insert_addressed(
     let reasons: Vec<Option<i16>> =
         addressed.iter().map(|one| one.receipt.news.reason().map(Reason::code)).collect();
     let details: Vec<Option<&str>> = addressed.iter().map(|one| one.receipt.detail.as_deref()).collect();
-    let rows = transaction
-        .query(
-            "INSERT INTO events (day, id, contact, at, kind, reason, detail)
-             SELECT (n.at AT TIME ZONE 'UTC')::date, n.*
-             FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::smallint[], $5::smallint[], $6::text[])
-                 AS n (id, contact, at, kind, reason, detail)
-             ORDER BY n.id ON CONFLICT DO NOTHING RETURNING id",
-            &[&ids, &contacts, &at, &kinds, &reasons, &details],
-        )
-        .await?;
+    let rows = cached::query(
+        transaction,
+        "INSERT INTO events (day, id, contact, at, kind, reason, detail)
+         SELECT (n.at AT TIME ZONE 'UTC')::date, n.*
+         FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::smallint[], $5::smallint[], $6::text[])
+             AS n (id, contact, at, kind, reason, detail)
+         ORDER BY n.id ON CONFLICT DO NOTHING RETURNING id",
+        &[&ids, &contacts, &at, &kinds, &reasons, &details],
+    )
+    .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::Transaction;
 
-use super::deliveries_table;
+use super::{cached, deliveries_table};
 use crate::model::{CampaignNo, DeliveryKey};
 use crate::store::Result;
 
@@ -50,12 +50,12 @@ pub(super) async fn suppress_hashes(
     let channels: Vec<i16> = hashes.iter().map(|row| row.0).collect();
     let keyed: Vec<&[u8]> = hashes.iter().map(|row| row.1.as_slice()).collect();
     let reasons: Vec<&str> = hashes.iter().map(|row| row.2).collect();
-    transaction
-        .execute(
-            "INSERT INTO suppressions (channel, hash, reason)
+    cached::execute(
+        transaction,
+        "INSERT INTO suppressions (channel, hash, reason)
              SELECT * FROM unnest($1::smallint[], $2::bytea[], $3::text[]) ON CONFLICT DO NOTHING",
-            &[&channels, &keyed, &reasons],
-        )
-        .await?;
+        &[&channels, &keyed, &reasons],
+    )
+    .await?;
     Ok(())
 }

@@ -260,7 +260,7 @@ async fn write_rescheduled<'a>(
         // Retries due within the same second share a batch; a message with options of its own keeps a batch of its own.
         let own = one.options.as_ref().map(|_| (one.member.contact, one.member.occurrence));
         groups
-            .entry((one.campaign, one.lane, one.attempts, one.due_at.as_second(), own))
+            .entry((one.campaign, one.lane, one.attempts, one.due_at.as_second(), own, one.doubt.clone()))
             .or_default()
             .push(one);
     }
@@ -296,6 +296,7 @@ async fn move_to_new_batch(
     let addresses: Vec<i64> = rows.iter().map(|row| row.member.address.0).collect();
     let old: Vec<i64> = rows.iter().map(|row| row.batch.0).collect();
     let options = first.options.as_deref().map(Json);
+    let doubt = first.doubt.as_ref();
     let batch = transaction
         .query_opt(
             &format!(
@@ -306,8 +307,9 @@ async fn move_to_new_batch(
                          AS n (contact, occurrence, address, batch), {}
                      WHERE d.ctid = t.ctid AND d.state = {} AND d.batch = n.batch
                      RETURNING n.contact, n.occurrence, n.address)
-                 INSERT INTO batches (number, campaign, channel, lane, attempt, due_at, template, options, size, contacts, occurrences, addresses)
-                 SELECT (SELECT number FROM new), $1, $7, $8, $5, $9, $10, $11, count(*),
+                 INSERT INTO batches (number, campaign, channel, lane, attempt, due_at, template, options, doubt, resend_until,
+                                      resend_provider, size, contacts, occurrences, addresses)
+                 SELECT (SELECT number FROM new), $1, $7, $8, $5, $9, $10, $11, $12, $13, $14, count(*),
                         array_agg(contact ORDER BY contact, occurrence), array_agg(occurrence ORDER BY contact, occurrence),
                         array_agg(address ORDER BY contact, occurrence)
                  FROM moved HAVING count(*) > 0 RETURNING contacts, occurrences",
@@ -327,6 +329,9 @@ async fn move_to_new_batch(
                 &first.due_at,
                 &first.template.as_slice(),
                 &options,
+                &doubt.map(|doubt| doubt.reason.code()),
+                &doubt.map(|doubt| doubt.resend.until),
+                &doubt.and_then(|doubt| doubt.resend.provider.as_deref()),
             ],
         )
         .await?;

@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use super::counters::Deltas;
 use super::engagement::{write_contacts, write_engagement};
-use super::{KEYED, PgStore, decode, deliveries_table};
+use super::{KEYED, PgStore, cached, decode, deliveries_table, duties};
 use crate::model::event::MachineRule;
 use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
+use crate::store::jobs::Incarnation;
 use crate::store::tracking::{OutboxRow, Tracking};
 use crate::store::{Error, Result};
 
@@ -86,8 +87,12 @@ impl Tracking for PgStore {
         Ok(row.map(|row| (row.get(0), usize::try_from(row.get::<_, i64>(1)).unwrap_or(0))))
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>> {
+    async fn outbox(&self, me: Incarnation, limit: u32) -> Result<Vec<OutboxRow>> {
         let client = self.client().await?;
+        let waiting = client.query_opt("SELECT FROM outbox LIMIT 1", &[]).await?;
+        if waiting.is_none() || !duties::take(&client, "outbox", me).await? {
+            return Ok(Vec::new());
+        }
         let rows = client
             .query(
                 "SELECT number, routing_key, payload FROM outbox ORDER BY number LIMIT $1",
@@ -181,20 +186,20 @@ pub(super) async fn insert_events(
     let ips: Vec<Option<std::net::IpAddr>> = events.iter().map(|event| event.client_ip).collect();
     let agents: Vec<Option<&str>> = events.iter().map(|event| event.user_agent.as_deref()).collect();
     let details: Vec<Option<&str>> = events.iter().map(|event| event.detail.as_deref()).collect();
-    let rows = transaction
-        .query(
-            "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
-             SELECT (n.at AT TIME ZONE 'UTC')::date, n.id, n.campaign, n.contact, n.occurrence, n.at, n.kind, n.link, n.machine,
-                    n.reason, CASE WHEN c.known THEN n.client_ip END, CASE WHEN c.known THEN n.user_agent END,
-                    CASE WHEN c.known THEN n.detail END
-             FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::smallint[], $7::smallint[],
-                         $8::smallint[], $9::smallint[], $10::inet[], $11::text[], $12::text[])
-                 AS n (id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
-             LEFT JOIN LATERAL (SELECT x.erased_at IS NULL AS known FROM contacts x WHERE x.number = n.contact LIMIT 1) c ON true
-             ORDER BY n.id ON CONFLICT DO NOTHING RETURNING id",
-            &[&ids, &campaigns, &contacts, &occurrences, &at, &kinds, &links, &machines, &reasons, &ips, &agents, &details],
-        )
-        .await?;
+    let rows = cached::query(
+        transaction,
+        "INSERT INTO events (day, id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
+         SELECT (n.at AT TIME ZONE 'UTC')::date, n.id, n.campaign, n.contact, n.occurrence, n.at, n.kind, n.link, n.machine,
+                n.reason, CASE WHEN c.known THEN n.client_ip END, CASE WHEN c.known THEN n.user_agent END,
+                CASE WHEN c.known THEN n.detail END
+         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::smallint[], $7::smallint[],
+                     $8::smallint[], $9::smallint[], $10::inet[], $11::text[], $12::text[])
+             AS n (id, campaign, contact, occurrence, at, kind, link, machine, reason, client_ip, user_agent, detail)
+         LEFT JOIN LATERAL (SELECT x.erased_at IS NULL AS known FROM contacts x WHERE x.number = n.contact LIMIT 1) c ON true
+         ORDER BY n.id ON CONFLICT DO NOTHING RETURNING id",
+        &[&ids, &campaigns, &contacts, &occurrences, &at, &kinds, &links, &machines, &reasons, &ips, &agents, &details],
+    )
+    .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -213,14 +218,14 @@ pub(super) async fn unsubscribe(
     let contacts: Vec<i64> = rows.keys().map(|(contact, _)| *contact).collect();
     let channels: Vec<i16> = rows.keys().map(|(_, channel)| *channel).collect();
     let at: Vec<Timestamp> = rows.into_values().collect();
-    transaction
-        .execute(
-            "INSERT INTO unsubscribes AS u (contact, channel, at)
+    cached::execute(
+        transaction,
+        "INSERT INTO unsubscribes AS u (contact, channel, at)
              SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::timestamptz[])
              ON CONFLICT (contact, channel) DO UPDATE SET at = greatest(u.at, excluded.at)",
-            &[&contacts, &channels, &at],
-        )
-        .await?;
+        &[&contacts, &channels, &at],
+    )
+    .await?;
     Ok(())
 }
 
@@ -316,11 +321,11 @@ pub(super) async fn enqueue(client: &impl GenericClient, rows: &[(String, Value)
     }
     let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
     let payloads: Vec<Json<&Value>> = rows.iter().map(|(_, payload)| Json(payload)).collect();
-    client
-        .execute(
-            "INSERT INTO outbox (routing_key, payload) SELECT * FROM unnest($1::text[], $2::jsonb[])",
-            &[&keys, &payloads],
-        )
-        .await?;
+    cached::execute(
+        client,
+        "INSERT INTO outbox (routing_key, payload) SELECT * FROM unnest($1::text[], $2::jsonb[])",
+        &[&keys, &payloads],
+    )
+    .await?;
     Ok(())
 }

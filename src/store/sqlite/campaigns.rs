@@ -8,9 +8,9 @@ use super::counters::{METRIC_STATE, append_move};
 use super::values::{At, Json};
 use super::{SqliteStore, decode};
 use crate::model::campaign::Facts;
-use crate::model::{CampaignNo, CampaignStatus, Channel, Control, Lane, Purpose, Reason, State};
+use crate::model::{CampaignNo, CampaignStatus, Channel, Control, Lane, PauseCause, Purpose, Reason, State};
 use crate::store::Result;
-use crate::store::campaigns::{CampaignRecord, Campaigns, Resolution};
+use crate::store::campaigns::{CampaignRecord, Campaigns, Resolution, Running};
 
 #[async_trait]
 impl Campaigns for SqliteStore {
@@ -29,6 +29,14 @@ impl Campaigns for SqliteStore {
     async fn control(&self, id: &str, action: Control) -> Result<Option<CampaignStatus>> {
         let id = id.to_owned();
         self.write(move |connection| control(connection, &id, action)).await
+    }
+
+    async fn running(&self, channel: Channel) -> Result<Vec<Running>> {
+        self.running_on(channel).await
+    }
+
+    async fn pause(&self, id: &str, cause: PauseCause, publish: bool) -> Result<bool> {
+        self.pause_for(id, cause, publish).await
     }
 
     async fn resolve(&self, campaign: &str, external_id: &str, sent: bool) -> Result<Resolution> {
@@ -57,7 +65,7 @@ fn records(connection: &Connection, which: &str, bound: &[&dyn ToSql]) -> Result
              FROM parts GROUP BY id)
          SELECT k.id, k.name, k.channel, k.purpose, k.lane, k.template, k.provider, k.rate, k.send_at, k.expires_at,
                 k.accepted_at, k.started_at, k.finished_at, k.standing, k.paused, k.cancelled_at IS NOT NULL,
-                k.planned_at IS NOT NULL, coalesce(t.targeted, 0), coalesce(t.sent, 0), coalesce(t.waiting, 0)
+                k.planned_at IS NOT NULL, coalesce(t.targeted, 0), coalesce(t.sent, 0), coalesce(t.waiting, 0), k.pause_cause
          FROM page k LEFT JOIN sums t ON t.id = k.id ORDER BY k.number DESC",
         sent = sent.join(", "),
         planned = State::Planned.code(),
@@ -88,6 +96,11 @@ fn record(row: &Row<'_>) -> Result<CampaignRecord> {
         id: row.get(0)?,
         name: row.get(1)?,
         status: facts.status(),
+        pause_cause: row
+            .get::<_, Option<i16>>(20)?
+            .filter(|_| facts.paused)
+            .map(|code| decode(code, PauseCause::from_code))
+            .transpose()?,
         channel: decode(row.get(2)?, Channel::from_code)?,
         purpose: decode(row.get(3)?, Purpose::from_code)?,
         lane: decode(row.get(4)?, Lane::from_code)?,
@@ -110,7 +123,12 @@ pub(super) fn control(connection: &Connection, id: &str, action: Control) -> Res
     let open = "WHERE id = ?1 AND finished_at IS NULL AND cancelled_at IS NULL";
     match action {
         Control::Pause => connection.execute(&format!("UPDATE campaigns SET paused = 1 {open}"), [id])?,
-        Control::Resume => connection.execute(&format!("UPDATE campaigns SET paused = 0 {open}"), [id])?,
+        // What led to a pause is forgiven: only what comes from now on counts.
+        Control::Resume => {
+            let quality = super::pausing::quality();
+            let change = format!("paused = 0, pause_cause = NULL, judged_from = {quality}");
+            connection.execute(&format!("UPDATE campaigns AS k SET {change} {open}"), [id])?
+        }
         Control::Cancel => {
             let cancel = format!("UPDATE campaigns SET cancelled_at = ?2 {open}");
             connection.execute(&cancel, params![id, connection.now_us()])?

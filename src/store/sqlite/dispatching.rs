@@ -11,7 +11,7 @@ use super::values::{At, Json};
 use super::{SqliteStore, decode};
 use crate::model::job::Tracking;
 use crate::model::{BatchNo, CampaignNo, Channel, Lane, Purpose};
-use crate::store::dispatching::{Backlog, Dispatching, Lease, Recipient, Rescued, Sending, Tick};
+use crate::store::dispatching::{Backlog, Dispatching, Hold, Lease, Recipient, Rescued, Sending, Tick};
 use crate::store::jobs::{Incarnation, PinnedTemplate};
 use crate::store::{Error, Result};
 
@@ -98,12 +98,21 @@ impl Dispatching for SqliteStore {
         self.run_tick(me, tick).await
     }
 
-    async fn release(&self, me: Incarnation, batches: &[BatchNo]) -> Result<()> {
-        self.give_back(me, batches).await
+    async fn release(&self, me: Incarnation, holds: &[Hold]) -> Result<()> {
+        self.give_back(me, holds).await
     }
 
     async fn rescue(&self, dead: Incarnation) -> Result<Rescued> {
         self.rescue_all(dead).await
+    }
+
+    async fn holds(&self, me: Incarnation) -> Result<Vec<Hold>> {
+        self.read(move |connection| {
+            let sql = "SELECT number, epoch FROM batches WHERE owner = ?1 AND epoch > 0";
+            let hold = |row: &Row<'_>| Ok(Hold { batch: BatchNo(row.get(0)?), epoch: row.get(1)? });
+            Ok(connection.prepare_cached(sql)?.query_map([me.0], hold)?.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>> {

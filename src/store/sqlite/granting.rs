@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::connection::Connection;
 use super::decode;
-use crate::model::{Purpose, Reason};
+use super::values::At;
+use crate::model::{Purpose, Reason, State};
 use crate::store::dispatching::{Intent, Member, Recipient};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Result};
@@ -30,15 +31,23 @@ pub(super) fn grant(
     intents: &[Intent],
 ) -> Result<Vec<Option<Vec<Found>>>> {
     let mut statement = connection.prepare_cached(
-        "UPDATE batches SET watermark = max(watermark, ?1)
+        "UPDATE batches SET watermark = max(watermark, ?1), resend_until = ?6, resend_provider = ?7
          WHERE number = ?2 AND owner = ?3 AND epoch = ?4 AND size >= ?1
            AND EXISTS (SELECT 1 FROM campaigns k WHERE k.number = batches.campaign AND NOT k.paused
                        AND k.cancelled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > ?5))",
     )?;
     let mut granted = Vec::with_capacity(intents.len());
     for intent in intents {
-        let moved =
-            statement.execute(params![intent.to, intent.batch.0, me.0, intent.epoch, connection.now_us()])?;
+        let resend = intent.resend.as_ref();
+        let moved = statement.execute(params![
+            intent.to,
+            intent.batch.0,
+            me.0,
+            intent.epoch,
+            connection.now_us(),
+            resend.map(|resend| At(resend.until)),
+            resend.and_then(|resend| resend.provider.as_deref()),
+        ])?;
         granted.push(if moved > 0 { Some(members(connection, intent)?) } else { None });
     }
     Ok(granted)
@@ -63,7 +72,27 @@ fn members(connection: &Connection, intent: &Intent) -> Result<Vec<Found>> {
             || Error::Refused(format!("batch {} names a contact that has no row", intent.batch).into());
         statement.query_row(key, |row| found(*member, row)).optional()?.ok_or_else(missing)
     };
-    intent.members.iter().map(&mut read).collect()
+    if !intent.again {
+        return intent.members.iter().map(&mut read).collect();
+    }
+    // What is sent again may have been told of meanwhile.
+    let mut waiting = connection.prepare_cached(
+        "SELECT 1 FROM deliveries WHERE campaign = ?1 AND contact = ?2 AND occurrence = ?3 AND state = ?4 AND batch = ?5",
+    )?;
+    let mut found = Vec::with_capacity(intent.members.len());
+    for member in &intent.members {
+        let row = params![
+            intent.campaign.0,
+            member.contact.0,
+            member.occurrence,
+            State::Planned.code(),
+            intent.batch.0
+        ];
+        if waiting.exists(row)? {
+            found.push(read(member)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Binds contact, address, occurrence, channel, campaign and whether it is marketing.

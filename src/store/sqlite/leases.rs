@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::connection::Connection;
 use super::counters::append_move;
-use super::values::Json;
+use super::values::{At, Json};
 use super::{SqliteStore, decode, numbers};
 use crate::model::{AddressNo, BatchNo, CampaignNo, Channel, ContactNo, Lane, Reason, State};
-use crate::store::dispatching::{Lease, Member, Rescued};
+use crate::store::dispatching::{CRASHED, Doubt, Hold, Lease, Member, Rescued, Resend};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Result};
 
@@ -63,11 +64,15 @@ impl SqliteStore {
         self.write(take).await
     }
 
-    pub(super) async fn give_back(&self, me: Incarnation, batches: &[BatchNo]) -> Result<()> {
-        let batches = batches.to_vec();
+    pub(super) async fn give_back(&self, me: Incarnation, holds: &[Hold]) -> Result<()> {
+        let holds = holds.to_vec();
         self.write(move |connection| {
-            for batch in batches {
-                free_batch(connection, me, batch.0)?;
+            let held = "SELECT 1 FROM batches WHERE number = ?1 AND owner = ?2 AND epoch = ?3";
+            let mut held = connection.prepare_cached(held)?;
+            for Hold { batch, epoch } in holds {
+                if held.exists(params![batch.0, me.0, epoch])? {
+                    free_batch(connection, me, batch.0)?;
+                }
             }
             Ok(())
         })
@@ -81,9 +86,7 @@ impl SqliteStore {
             if some.batches == 0 {
                 return Ok(rescued);
             }
-            rescued.batches += some.batches;
-            rescued.unknown += some.unknown;
-            rescued.waiting += some.waiting;
+            rescued += some;
         }
     }
 }
@@ -96,11 +99,7 @@ fn rescue_some(connection: &Connection, dead: Incarnation) -> Result<Rescued> {
         .collect::<rusqlite::Result<Vec<i64>>>()?;
     let mut rescued = Rescued::default();
     for batch in batches {
-        if let Some(one) = free_batch(connection, dead, batch)? {
-            rescued.batches += 1;
-            rescued.unknown += one.unknown;
-            rescued.waiting += one.waiting;
-        }
+        rescued += free_batch(connection, dead, batch)?.unwrap_or_default();
     }
     if rescued.batches == 0 {
         forget(connection, dead)?;
@@ -116,27 +115,39 @@ pub(super) fn forget(connection: &Connection, incarnation: Incarnation) -> Resul
     Ok(())
 }
 
-/// What one batch held when its lease was taken off.
-struct Freed {
-    unknown: u64,
-    waiting: u64,
-}
-
-/// Takes `owner`'s lease off a batch: doubtful members become unknown, the others wait for whoever leases next.
-fn free_batch(connection: &Connection, owner: Incarnation, batch: i64) -> Result<Option<Freed>> {
+/// Takes `owner`'s lease off a batch: what is in doubt is sent again or becomes unknown, the others wait for whoever
+/// leases next.
+fn free_batch(connection: &Connection, owner: Incarnation, batch: i64) -> Result<Option<Rescued>> {
     let found = connection
         .prepare_cached(
-            "SELECT b.campaign, b.watermark, b.size, m.contacts, m.occurrences
+            "SELECT b.campaign, b.watermark, b.size, b.attempt, b.doubt, coalesce(b.resend_until > ?3, 0),
+                    m.contacts, m.occurrences, m.addresses
              FROM batches b JOIN batch_members m ON m.batch = b.number WHERE b.number = ?1 AND b.owner = ?2",
         )?
-        .query_row([batch, owner.0], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, Vec<u8>>(3)?, row.get::<_, Vec<u8>>(4)?))
+        .query_row(params![batch, owner.0, connection.now_us()], |row| {
+            let lists = (row.get::<_, Vec<u8>>(6)?, row.get::<_, Vec<u8>>(7)?, row.get::<_, Vec<u8>>(8)?);
+            let doubtful = Doubtful {
+                connection,
+                batch,
+                campaign: CampaignNo(row.get(0)?),
+                attempts: row.get::<_, u16>(3)?.saturating_add(1),
+                reason: row.get::<_, Option<i16>>(4)?.unwrap_or(Reason::Crash.code()),
+            };
+            Ok((doubtful, row.get::<_, u32>(1)?, row.get::<_, u32>(2)?, row.get::<_, bool>(5)?, lists))
         })
         .optional()?;
-    let Some((campaign, watermark, size, contacts, occurrences)) = found else { return Ok(None) };
-    let (watermark, size): (u32, u32) = (watermark, size);
-    let doubtful = numbers::pairs(&contacts, &occurrences)?.take(watermark as usize);
-    let unknown = mark_unknown(connection, CampaignNo(campaign), batch, doubtful)?;
+    let Some((doubtful, watermark, size, again, (contacts, occurrences, addresses))) = found else {
+        return Ok(None);
+    };
+    let members = numbers::pairs(&contacts, &occurrences)?.zip(numbers::decode(&addresses)?);
+    let members: Vec<((i64, i64), i64)> = members.take(watermark as usize).collect();
+    let waiting = u64::from(size.saturating_sub(watermark));
+    let mut rescued = Rescued { batches: 1, waiting, ..Rescued::default() };
+    if again {
+        rescued.resent = doubtful.send_again(&members)?;
+    } else {
+        rescued.unknown = doubtful.mark_unknown(&members)?;
+    }
     if watermark < size {
         let sql = "UPDATE batches SET owner = NULL, epoch = epoch + 1 WHERE number = ?1";
         connection.prepare_cached(sql)?.execute([batch])?;
@@ -144,43 +155,111 @@ fn free_batch(connection: &Connection, owner: Incarnation, batch: i64) -> Result
         connection.prepare_cached("DELETE FROM batches WHERE number = ?1")?.execute([batch])?;
         connection.prepare_cached("DELETE FROM batch_members WHERE batch = ?1")?.execute([batch])?;
     }
-    Ok(Some(Freed { unknown, waiting: u64::from(size.saturating_sub(watermark)) }))
+    Ok(Some(rescued))
 }
 
-/// Members before a watermark that have no outcome: the provider may have them.
-fn mark_unknown(
-    connection: &Connection,
-    campaign: CampaignNo,
+/// Members of a batch before its watermark: those of them that have no outcome may be with a provider.
+struct Doubtful<'c> {
+    connection: &'c Connection,
     batch: i64,
-    members: impl Iterator<Item = (i64, i64)>,
-) -> Result<u64> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE deliveries SET state = ?1, reason = ?2, updated_at = ?3
-         WHERE campaign = ?4 AND contact = ?5 AND occurrence = ?6 AND batch = ?7 AND state = ?8",
-    )?;
-    let (planned, unknown) = (State::Planned.code(), State::Unknown.code());
-    let crash = Reason::Crash.code();
-    let mut marked = 0;
-    for (contact, occurrence) in members {
-        marked += statement.execute(params![
-            unknown,
-            crash,
-            connection.now_us(),
-            campaign.0,
-            contact,
-            occurrence,
-            batch,
-            planned
-        ])?;
+    campaign: CampaignNo,
+    /// Attempts that this one makes.
+    attempts: u16,
+    reason: i16,
+}
+
+impl Doubtful<'_> {
+    fn mark_unknown(&self, members: &[((i64, i64), i64)]) -> Result<u64> {
+        let mut statement = self.connection.prepare_cached(
+            "UPDATE deliveries SET state = ?1, reason = ?2, updated_at = ?3
+             WHERE campaign = ?4 AND contact = ?5 AND occurrence = ?6 AND batch = ?7 AND state = ?8",
+        )?;
+        let (planned, unknown) = (State::Planned.code(), State::Unknown.code());
+        let mut marked = 0;
+        for ((contact, occurrence), _) in members {
+            marked += statement.execute(params![
+                unknown,
+                self.reason,
+                self.connection.now_us(),
+                self.campaign.0,
+                contact,
+                occurrence,
+                self.batch,
+                planned
+            ])?;
+        }
+        let n = i64::try_from(marked).unwrap_or(i64::MAX);
+        append_move(self.connection, self.campaign, (planned, 0), (unknown, self.reason), n)?;
+        Ok(marked as u64)
     }
-    append_move(
-        connection,
-        campaign,
-        (planned, 0),
-        (unknown, crash),
-        i64::try_from(marked).unwrap_or(i64::MAX),
-    )?;
-    Ok(marked as u64)
+
+    /// Moves them to a batch of their own that is due at once; each keeps the attempt in its history.
+    fn send_again(&self, members: &[((i64, i64), i64)]) -> Result<u64> {
+        let connection = self.connection;
+        connection
+            .prepare_cached(
+                "INSERT INTO batches (campaign, channel, lane, attempt, due_at, template, options, size, doubt, resend_until,
+                                      resend_provider)
+                 SELECT campaign, channel, lane, ?2, ?3, template, options, 0, ?4, resend_until, resend_provider
+                 FROM batches WHERE number = ?1",
+            )?
+            .execute(params![self.batch, self.attempts, connection.now_us(), self.reason])?;
+        let new = connection.last_insert_rowid();
+        let mut update = connection.prepare_cached(
+            "UPDATE deliveries SET batch = ?1, attempts = ?2, updated_at = ?3
+             WHERE campaign = ?4 AND contact = ?5 AND occurrence = ?6 AND state = ?7 AND batch = ?8",
+        )?;
+        let mut tried = connection.prepare_cached(
+            "INSERT INTO attempts (campaign, contact, occurrence, at, attempt, reason, outcome, detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'retry', ?7)",
+        )?;
+        let mut moved = Vec::new();
+        for member in members {
+            let (campaign, ((contact, occurrence), _)) = (self.campaign.0, member);
+            let planned = State::Planned.code();
+            let to = params![
+                new,
+                self.attempts,
+                connection.now_us(),
+                campaign,
+                contact,
+                occurrence,
+                planned,
+                self.batch
+            ];
+            if update.execute(to)? > 0 {
+                let attempt = params![
+                    campaign,
+                    contact,
+                    occurrence,
+                    connection.now_us(),
+                    self.attempts,
+                    self.reason,
+                    CRASHED
+                ];
+                tried.execute(attempt)?;
+                moved.push(*member);
+            }
+        }
+        if moved.is_empty() {
+            connection.prepare_cached("DELETE FROM batches WHERE number = ?1")?.execute([new])?;
+            return Ok(0);
+        }
+        let column =
+            |of: fn(&((i64, i64), i64)) -> i64| numbers::encode(&moved.iter().map(of).collect::<Vec<_>>());
+        connection
+            .prepare_cached("UPDATE batches SET size = ?1 WHERE number = ?2")?
+            .execute([i64::try_from(moved.len()).unwrap_or(i64::MAX), new])?;
+        let members =
+            "INSERT INTO batch_members (batch, contacts, occurrences, addresses) VALUES (?1, ?2, ?3, ?4)";
+        connection.prepare_cached(members)?.execute(params![
+            new,
+            column(|((contact, _), _)| *contact),
+            column(|((_, occurrence), _)| *occurrence),
+            column(|(_, address)| *address),
+        ])?;
+        Ok(moved.len() as u64)
+    }
 }
 
 /// Makes a batch this incarnation's, and reads it.
@@ -190,7 +269,7 @@ fn take_up(connection: &Connection, me: Incarnation, batch: i64) -> Result<Lease
         .execute([me.0, batch])?;
     let mut statement = connection.prepare_cached(
         "SELECT b.number, b.campaign, b.lane, b.epoch, b.attempt, b.watermark, b.template, b.options, b.size,
-                m.contacts, m.occurrences, m.addresses
+                m.contacts, m.occurrences, m.addresses, b.doubt, b.resend_until, b.resend_provider
          FROM batches b JOIN batch_members m ON m.batch = b.number WHERE b.number = ?1",
     )?;
     let mut rows = statement.query([batch])?;
@@ -210,8 +289,16 @@ fn lease(row: &Row<'_>) -> Result<Lease> {
         watermark,
         template: row.get(6)?,
         options: options.map(|Json(options)| Arc::new(options)),
+        doubt: doubt(row)?,
         members: members(row)?.into_iter().take(size as usize).skip(watermark as usize).collect(),
     })
+}
+
+fn doubt(row: &Row<'_>) -> Result<Option<Doubt>> {
+    let Some(reason) = row.get(12)? else { return Ok(None) };
+    let until = row.get::<_, Option<At>>(13)?.map_or(Timestamp::UNIX_EPOCH, At::instant);
+    let provider = row.get::<_, Option<String>>(14)?.map(Arc::from);
+    Ok(Some(Doubt { reason: decode(reason, Reason::from_code)?, resend: Resend { until, provider } }))
 }
 
 fn members(row: &Row<'_>) -> Result<Vec<Member>> {

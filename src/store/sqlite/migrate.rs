@@ -7,6 +7,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_ledger.sql"),
     include_str!("migrations/0002_shared_rates.sql"),
     include_str!("migrations/0003_access.sql"),
+    include_str!("migrations/0004_doubt.sql"),
 ];
 
 /// The version that this program needs.

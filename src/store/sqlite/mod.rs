@@ -22,6 +22,7 @@ mod migrate;
 mod moving;
 mod numbers;
 mod overview;
+mod pausing;
 mod planning;
 #[cfg(test)]
 mod plans;

@@ -15,7 +15,7 @@ pub(super) struct Found {
     state: State,
     reason: Option<Reason>,
     at: Timestamp,
-    /// It is planned and lies before its batch's watermark: the provider may have it.
+    /// It is planned, and lies before its batch's watermark or is to be sent again: the provider may have it.
     in_doubt: bool,
     pub(super) provider: Option<String>,
 }
@@ -38,9 +38,9 @@ impl Found {
 pub(super) fn find_sql() -> String {
     format!(
         "SELECT d.state, d.reason, d.updated_at, p.name, d.contact, d.occurrence,
-                substr(m.contacts, 1, 8 * b.watermark), substr(m.occurrences, 1, 8 * b.watermark)
+                substr(m.contacts, 1, 8 * b.watermark), substr(m.occurrences, 1, 8 * b.watermark), b.doubt IS NOT NULL
          FROM deliveries d LEFT JOIN providers p ON p.number = d.provider
-         LEFT JOIN batches b ON b.number = d.batch AND d.state = {} AND b.watermark > 0
+         LEFT JOIN batches b ON b.number = d.batch AND d.state = {} AND (b.watermark > 0 OR b.doubt IS NOT NULL)
          LEFT JOIN batch_members m ON m.batch = b.number
          WHERE d.campaign = ?1 AND d.contact = ?2 AND d.occurrence = ?3",
         State::Planned.code()
@@ -59,7 +59,7 @@ fn read(row: &Row<'_>) -> Result<Found> {
         state: decode(row.get(0)?, State::from_code)?,
         reason: reason.map(|code| decode(code, Reason::from_code)).transpose()?,
         at: row.get::<_, At>(2)?.instant(),
-        in_doubt: numbers::hold(row, 6, (row.get(4)?, row.get(5)?))?,
+        in_doubt: row.get(8)? || numbers::hold(row, 6, (row.get(4)?, row.get(5)?))?,
         provider: row.get(3)?,
     })
 }

@@ -57,7 +57,7 @@ impl SqliteStore {
 /// Settles some batches' members at or past their watermarks. Returns how many batches and members.
 fn settle_slice(connection: &Connection) -> Result<(u32, u64)> {
     let mut list = connection.prepare_cached(
-        "SELECT b.number, b.campaign, b.watermark, b.owner IS NOT NULL, k.cancelled_at IS NOT NULL
+        "SELECT b.number, b.campaign, b.watermark, b.owner IS NOT NULL, k.cancelled_at IS NOT NULL, b.doubt
          FROM campaigns k JOIN batches b ON b.campaign = k.number
          WHERE k.finished_at IS NULL AND (k.cancelled_at IS NOT NULL OR k.expired_at IS NOT NULL)
            AND b.size > b.watermark LIMIT ?1",
@@ -69,14 +69,16 @@ fn settle_slice(connection: &Connection) -> Result<(u32, u64)> {
             watermark: row.get(2)?,
             owned: row.get(3)?,
         };
-        Ok((stopped, row.get(4)?))
+        Ok((stopped, row.get(4)?, row.get(5)?))
     })?;
-    let stopped: Vec<(Stopped, bool)> = rows.collect::<rusqlite::Result<_>>()?;
+    let stopped: Vec<(Stopped, bool, Option<i16>)> = rows.collect::<rusqlite::Result<_>>()?;
     let mut settled = 0;
-    for (batch, cancelled) in &stopped {
-        let (state, reason) = match cancelled {
-            true => (State::Cancelled, Reason::CampaignCancelled),
-            false => (State::Expired, Reason::CampaignExpired),
+    for (batch, cancelled, doubt) in &stopped {
+        let (state, reason) = match (doubt, cancelled) {
+            // What may have been sent is not told as never sent.
+            (Some(doubt), _) => (State::Unknown, decode(*doubt, Reason::from_code)?),
+            (None, true) => (State::Cancelled, Reason::CampaignCancelled),
+            (None, false) => (State::Expired, Reason::CampaignExpired),
         };
         settled += batch.settle(connection, state, reason)?;
     }

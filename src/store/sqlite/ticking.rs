@@ -216,7 +216,8 @@ impl<'a> Step<'a> {
         for one in rescheduled {
             // Retries due within the same second share a batch; a message with options of its own keeps a batch of its own.
             let own = one.options.as_ref().map(|_| (one.member.contact, one.member.occurrence));
-            let group = (one.campaign, one.lane, one.attempts, one.due_at.as_second(), own);
+            let group =
+                (one.campaign, one.lane, one.attempts, one.due_at.as_second(), own, one.doubt.clone());
             groups.entry(group).or_default().push(one);
         }
         for rows in groups.values_mut() {
@@ -256,8 +257,10 @@ impl<'a> Step<'a> {
 
     /// A batch for what `like` waits for, without members yet. Returns its number.
     fn open_batch(&self, like: &Rescheduled) -> Result<i64> {
-        let sql = "INSERT INTO batches (campaign, channel, lane, attempt, due_at, template, options, size)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)";
+        let sql = "INSERT INTO batches (campaign, channel, lane, attempt, due_at, template, options, size, doubt, resend_until,
+                                  resend_provider)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, ?10)";
+        let doubt = like.doubt.as_ref();
         self.connection.prepare_cached(sql)?.execute(params![
             like.campaign.0,
             like.channel.code(),
@@ -266,6 +269,9 @@ impl<'a> Step<'a> {
             At(like.due_at),
             like.template,
             like.options.as_deref().map(Json),
+            doubt.map(|doubt| doubt.reason.code()),
+            doubt.map(|doubt| At(doubt.resend.until)),
+            doubt.and_then(|doubt| doubt.resend.provider.as_deref()),
         ])?;
         Ok(self.connection.last_insert_rowid())
     }

@@ -16,6 +16,7 @@ use super::values::{At, Json};
 use super::{SqliteStore, decode};
 use crate::model::event::MachineRule;
 use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
+use crate::store::jobs::Incarnation;
 use crate::store::tracking::{OutboxRow, Tracking};
 use crate::store::{Error, Result};
 
@@ -71,7 +72,8 @@ impl Tracking for SqliteStore {
         self.read(move |connection| sent_at(connection, delivery)).await
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<OutboxRow>> {
+    /// The file has one daemon.
+    async fn outbox(&self, _me: Incarnation, limit: u32) -> Result<Vec<OutboxRow>> {
         self.read(move |connection| {
             let mut statement = connection
                 .prepare_cached("SELECT number, routing_key, payload FROM outbox ORDER BY number LIMIT ?1")?;

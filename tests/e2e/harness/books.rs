@@ -47,15 +47,18 @@ impl Books {
 
     /// Waits for the campaign's end, as long as it goes on, and checks the law of the ledger.
     pub async fn finished(&self, campaign: &str) -> Fates {
-        self.ended(campaign, CampaignStatus::Finished).await
+        self.ended(campaign, CampaignStatus::Finished).await;
+        self.settled(campaign).await
     }
 
     /// The same for a campaign that was cancelled.
     pub async fn cancelled(&self, campaign: &str) -> Fates {
-        self.ended(campaign, CampaignStatus::Cancelled).await
+        self.ended(campaign, CampaignStatus::Cancelled).await;
+        self.settled(campaign).await
     }
 
-    async fn ended(&self, campaign: &str, status: CampaignStatus) -> Fates {
+    /// Waits for the campaign's end, as long as it goes on. Receipts may still come and move what it sent.
+    pub async fn ended(&self, campaign: &str, status: CampaignStatus) {
         let mut settled = None;
         loop {
             let (now, ended) = eventually(&format!("{campaign} goes on"), async || {
@@ -66,7 +69,7 @@ impl Books {
             .await;
             settled = Some(now);
             if ended {
-                return self.settled(campaign).await;
+                return;
             }
         }
     }

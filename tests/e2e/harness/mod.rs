@@ -3,6 +3,7 @@
 pub mod books;
 pub mod chance;
 pub mod consume;
+pub mod crowd;
 pub mod daemon;
 pub mod http;
 pub mod instance;

@@ -6,8 +6,8 @@ pub mod broker;
 pub mod database;
 pub mod wait;
 
-/// The variable's value, where a service is; without it the test fails.
-pub fn service_url(variable: &str) -> String {
+/// The variable's value; without it the test fails.
+fn service_url(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!(
             "{variable} is not set: run scripts/test, or scripts/services up and eval \"$(scripts/services env)\""

@@ -15,6 +15,7 @@ use campaignd::store::dispatching::{Intent, Lease, Member, Recipient, Settled, T
 use campaignd::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
 use campaignd::store::postgres::PgStore;
 use campaignd::store::sqlite::SqliteStore;
+use campaignd::store::tracking::OutboxRow;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -70,12 +71,20 @@ impl Bed {
         }
     }
 
+    /// Whether several daemons may share the store.
+    pub(crate) fn has_many_daemons(&self) -> bool {
+        matches!(self.db, Db::Postgres(_))
+    }
+
     /// As if `span` had gone by: moves what is scheduled into the past.
     pub(crate) async fn pass(&self, span: SignedDuration) {
         let back = match &self.db {
             Db::Postgres(_) => format!("- interval '{} s'", span.as_secs()),
             Db::Sqlite(_) => format!("- {}", span.as_micros()),
         };
+        if let Db::Postgres(_) = &self.db {
+            self.execute(&format!("UPDATE duties SET until = until {back}")).await;
+        }
         self.execute(&format!(
             "UPDATE campaigns SET send_at = send_at {back}, expires_at = expires_at {back}, accepted_at = accepted_at {back};
              UPDATE batches SET due_at = due_at {back};
@@ -184,8 +193,8 @@ impl Bed {
         self.check_batches().await;
     }
 
-    /// Members at or past a watermark wait in their batch, what waits is in a batch, and a batch that nobody owns has
-    /// no doubtful member.
+    /// Members at or past a watermark wait in their batch, or are in doubt and a receipt told of them; what waits is in a
+    /// batch, and a batch that nobody owns has no member without an outcome before its watermark.
     async fn check_batches(&self) {
         let broken: [i64; 3] = match &self.db {
             Db::Postgres(db) => {
@@ -212,6 +221,11 @@ impl Bed {
     pub(crate) async fn intend(&self, me: Incarnation, lease: &Lease) -> Option<Vec<Recipient>> {
         let tick = Tick { intents: vec![intent(lease)], ..Tick::default() };
         self.store.tick(me, &tick).await.unwrap().pop().unwrap()
+    }
+
+    /// Outgoing events, as a daemon of its own sees them.
+    pub(crate) async fn outbox(&self, most: u32) -> Vec<OutboxRow> {
+        self.store.outbox(Incarnation(0), most).await.unwrap()
     }
 
     /// State and reason of a contact's deliveries in a campaign.
@@ -287,6 +301,8 @@ pub(crate) fn intent(lease: &Lease) -> Intent {
         epoch: lease.epoch,
         to: lease.watermark + u32::try_from(lease.members.len()).unwrap(),
         members: lease.members.clone(),
+        resend: None,
+        again: lease.doubt.is_some(),
     }
 }
 
@@ -350,12 +366,12 @@ pub(crate) fn event(delivery: DeliveryKey, kind: EventKind) -> Event {
 
 /// Every member of every batch with its place from 1 on.
 const POSTGRES_MEMBERS: &str = "members AS (
-    SELECT b.number, b.campaign, b.owner, b.watermark, b.size, n.*
+    SELECT b.number, b.campaign, b.owner, b.watermark, b.size, b.doubt IS NOT NULL AS doubtful, n.*
     FROM batches b, unnest(b.contacts, b.occurrences) WITH ORDINALITY AS n (contact, occurrence, place))";
 
 const BROKEN: &str = "waiting AS (SELECT * FROM members WHERE place > watermark AND place <= size)
     SELECT (SELECT count(*) FROM waiting w LEFT JOIN deliveries d USING (campaign, contact, occurrence)
-            WHERE d.state IS DISTINCT FROM 1 OR d.batch <> w.number),
+            WHERE d.state IS DISTINCT FROM 1 AND NOT w.doubtful OR d.batch <> w.number),
            (SELECT count(*) FROM deliveries d LEFT JOIN members m USING (campaign, contact, occurrence)
             WHERE d.state = 1 AND (m.number IS NULL OR m.number = d.batch AND m.place > m.size)),
            (SELECT count(*) FROM members m JOIN deliveries d USING (campaign, contact, occurrence)
@@ -380,6 +396,6 @@ pub(super) fn behind(folder: &TempDir) -> Connection {
 
 const SQLITE_MEMBERS: &str = "places (place) AS (SELECT 1 UNION ALL SELECT place + 1 FROM places WHERE place < 500),
     members AS (
-        SELECT b.number, b.campaign, b.owner, b.watermark, b.size, p.place,
+        SELECT b.number, b.campaign, b.owner, b.watermark, b.size, b.doubt IS NOT NULL AS doubtful, p.place,
                little(n.contacts, p.place - 1) AS contact, little(n.occurrences, p.place - 1) AS occurrence
         FROM batches b JOIN batch_members n ON n.batch = b.number JOIN places p ON 8 * p.place <= length(n.contacts))";

@@ -162,13 +162,13 @@ async fn events_are_published_once(bed: &Bed) {
     let click = event(to[0], EventKind::Clicked);
     bed.store.record_events(&[click.clone(), click.clone()], true).await.unwrap();
     bed.store.record_events(std::slice::from_ref(&click), true).await.unwrap();
-    let rows = bed.store.outbox(10).await.unwrap();
+    let rows = bed.outbox(10).await;
     assert_eq!((rows.len(), rows[0].routing_key.as_str()), (1, "email.clicked"));
     let payload = &rows[0].payload;
     assert_eq!(payload["id"], json!(click.id));
     assert_eq!((&payload["campaign"], &payload["external_id"]), (&json!("spring"), &json!("P1")));
     bed.store.outbox_done(&[rows[0].number]).await.unwrap();
-    assert_eq!(bed.store.outbox(10).await.unwrap(), []);
+    assert_eq!(bed.outbox(10).await, []);
 }
 
 async fn an_event_of_an_unknown_delivery_is_dropped(bed: &Bed) {

@@ -106,7 +106,7 @@ async fn a_released_batch_waits_for_anyone(bed: &Bed) {
     let (me, you) = (bed.store.join("one").await.unwrap(), bed.store.join("two").await.unwrap());
     bed.planned("spring", json!({"all": true}), json!({})).await;
     let lease = bed.lease(me).await.pop().unwrap();
-    bed.store.release(you, &[lease.batch]).await.unwrap();
+    bed.store.release(you, &[lease.hold()]).await.unwrap();
     assert_eq!(bed.lease(you).await, []);
     let mut first = intent(&lease);
     first.to = 1;
@@ -114,7 +114,7 @@ async fn a_released_batch_waits_for_anyone(bed: &Bed) {
     bed.store.tick(me, &Tick { intents: vec![first], ..Tick::default() }).await.unwrap();
     let outcome = vec![settled(&lease, &lease.members[0], State::Accepted, None)];
     bed.store.tick(me, &Tick { settled: outcome, ..Tick::default() }).await.unwrap();
-    bed.store.release(me, &[lease.batch]).await.unwrap();
+    bed.store.release(me, &[lease.hold()]).await.unwrap();
     let rest = bed.lease(you).await.pop().unwrap();
     assert_eq!((rest.watermark, rest.members.as_slice()), (1, &lease.members[1..]));
     assert!(rest.epoch > lease.epoch);
@@ -127,7 +127,7 @@ async fn a_release_in_mid_air_leaves_the_doubtful_named(bed: &Bed) {
     bed.planned("spring", json!({"all": true}), json!({})).await;
     let lease = bed.lease(me).await.pop().unwrap();
     bed.intend(me, &lease).await.unwrap();
-    bed.store.release(me, &[lease.batch]).await.unwrap();
+    bed.store.release(me, &[lease.hold()]).await.unwrap();
     assert_eq!(bed.tally("spring").await, tallied([("unknown/crash", 2)]));
     bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
     assert_eq!(bed.tally("spring").await, tallied([("accepted", 2)]));
@@ -192,7 +192,7 @@ async fn a_daemon_that_holds_leases_cannot_leave(bed: &Bed) {
     let lease = bed.lease(me).await.pop().unwrap();
     bed.store.leave(me).await.unwrap();
     assert_eq!(bed.store.beat(me).await.unwrap().len(), 1);
-    bed.store.release(me, &[lease.batch]).await.unwrap();
+    bed.store.release(me, &[lease.hold()]).await.unwrap();
     bed.store.leave(me).await.unwrap();
     assert!(bed.store.beat(me).await.is_err());
 }

@@ -29,7 +29,6 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
     assert_eq!(granted[0].address, "p1@example.com");
     let mut tick = all_accepted(&lease);
     tick.settled.pop();
-    tick.closed.clear();
     let last = lease.members[4];
     tick.rescheduled.push(Rescheduled {
         campaign: number,
@@ -42,13 +41,13 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
         due_at: Timestamp::now() + SignedDuration::from_mins(5),
         attempts: 1,
         provider: Some("relay".into()),
+        doubt: None,
         attempt: Some(FailedAttempt {
             at: Timestamp::now(),
             reason: campaignd::model::Reason::TemporaryFailure,
             detail: "451 later".into(),
         }),
     });
-    tick.closed.push(lease.batch);
     bed.store.tick(me, &tick).await.unwrap();
     bed.check_law().await;
     assert_eq!(bed.store.backlog().await.unwrap()[0].waiting, 1);
@@ -74,10 +73,10 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
         event(delivery, EventKind::Unsubscribed),
     ];
     assert_eq!(bed.store.record_events(&events, true).await.unwrap(), 3);
-    let outbox = bed.store.outbox(10).await.unwrap();
+    let outbox = bed.outbox(10).await;
     assert_eq!(outbox[0].routing_key, "email.opened");
     bed.store.outbox_done(&outbox.iter().map(|row| row.number).collect::<Vec<_>>()).await.unwrap();
-    assert!(bed.store.outbox(10).await.unwrap().is_empty());
+    assert!(bed.outbox(10).await.is_empty());
     bed.store.fold_counters().await.unwrap();
     let counts = bed.store.counts("spring").await.unwrap().unwrap();
     assert_eq!((counts.sent, counts.opens.unique, counts.opens.total, counts.clicks.total), (5, 1, 1, 1));
@@ -135,6 +134,6 @@ async fn contacts_come_and_go(bed: &Bed) {
         ..Tick::default()
     };
     bed.store.tick(me, &tick).await.unwrap();
-    bed.store.release(me, &[lease.batch]).await.unwrap();
+    bed.store.release(me, &[lease.hold()]).await.unwrap();
     bed.check_law().await;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use campaignd::model::receipt::{About, Bounce, News};
 use campaignd::model::{Channel, Control, DeliveryKey, Reason, Receipt, State};
 use campaignd::store::Store;
-use campaignd::store::dispatching::{Lease, Rescheduled, Settled, Tick};
+use campaignd::store::dispatching::{Lease, Rescheduled, Resend, Settled, Tick};
 use campaignd::store::jobs::Incarnation;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -15,19 +15,25 @@ use serde_json::json;
 use super::bed::{Bed, intent, key, message, settled};
 use super::on_each_store;
 
-on_each_store!(seed_1, seed_2, seed_3, seed_4);
+on_each_store!(seed_1, seed_2, seed_3, seed_4, seed_5_resending, seed_6_resending);
 
 async fn seed_1(bed: &Bed) {
-    drive(bed, 1).await;
+    drive(bed, 1, false).await;
 }
 async fn seed_2(bed: &Bed) {
-    drive(bed, 2).await;
+    drive(bed, 2, false).await;
 }
 async fn seed_3(bed: &Bed) {
-    drive(bed, 3).await;
+    drive(bed, 3, false).await;
 }
 async fn seed_4(bed: &Bed) {
-    drive(bed, 4).await;
+    drive(bed, 4, false).await;
+}
+async fn seed_5_resending(bed: &Bed) {
+    drive(bed, 5, true).await;
+}
+async fn seed_6_resending(bed: &Bed) {
+    drive(bed, 6, true).await;
 }
 
 const STEPS: usize = 120;
@@ -43,6 +49,8 @@ struct Daemon {
 struct World<'a> {
     bed: &'a Bed,
     random: Rng,
+    /// Whether what a crash leaves in doubt is sent again.
+    resends: bool,
     daemons: Vec<Daemon>,
     campaigns: Vec<String>,
     /// Deliveries that a daemon held, sent or not.
@@ -51,7 +59,7 @@ struct World<'a> {
     accepted: BTreeMap<String, u32>,
 }
 
-async fn drive(bed: &Bed, seed: u64) {
+async fn drive(bed: &Bed, seed: u64, resends: bool) {
     bed.people(PEOPLE).await;
     let mut daemons = Vec::new();
     for store in [bed.store.clone(), bed.another_daemon()] {
@@ -59,8 +67,8 @@ async fn drive(bed: &Bed, seed: u64) {
         daemons.push(Daemon { store, me, leases: Vec::new() });
     }
     let random = Rng::with_seed(seed);
-    let mut world =
-        World { bed, random, daemons, campaigns: Vec::new(), leased: Vec::new(), accepted: BTreeMap::new() };
+    let (campaigns, leased) = (Vec::new(), Vec::new());
+    let mut world = World { bed, random, resends, daemons, campaigns, leased, accepted: BTreeMap::new() };
     for _ in 0..STEPS {
         world.step().await;
         bed.check_law().await;
@@ -151,6 +159,7 @@ impl World<'_> {
             *self.accepted.entry(format!("{:?}", one.delivery)).or_default() += 1;
         }
         let done = out.is_empty() && *granted == lease.members.len();
+        let mut asked = 0;
         if done {
             tick.closed.push(lease.batch);
         } else {
@@ -158,6 +167,8 @@ impl World<'_> {
             let mut part = intent(lease);
             part.to = lease.watermark + u32::try_from(*granted + more).unwrap();
             part.members = lease.members[*granted..*granted + more].to_vec();
+            part.resend = self.resends.then_some(Resend { until: Resend::ENDLESS, provider: None });
+            asked = more;
             tick.intents.push(part);
         }
         let answers = daemon.store.tick(daemon.me, &tick).await.unwrap();
@@ -168,14 +179,17 @@ impl World<'_> {
         match answers.first() {
             None => drop(daemon.leases.remove(at)),
             Some(None) if out.is_empty() => {
-                let batch = daemon.leases.remove(at).0.batch;
-                daemon.store.release(daemon.me, &[batch]).await.unwrap();
+                let hold = daemon.leases.remove(at).0.hold();
+                daemon.store.release(daemon.me, &[hold]).await.unwrap();
             }
             Some(None) => {}
             Some(Some(recipients)) => {
-                let (_, granted, out) = &mut daemon.leases[at];
-                out.extend(*granted..*granted + recipients.len());
-                *granted += recipients.len();
+                let (lease, granted, out) = &mut daemon.leases[at];
+                let all = *granted..*granted + asked;
+                out.extend(
+                    all.filter(|place| recipients.iter().any(|one| one.member == lease.members[*place])),
+                );
+                *granted += asked;
             }
         }
     }
@@ -222,7 +236,7 @@ impl World<'_> {
     async fn give_back(&mut self) {
         let daemon = &mut self.daemons[self.random.usize(0..2)];
         if let Some((lease, ..)) = daemon.leases.pop() {
-            daemon.store.release(daemon.me, &[lease.batch]).await.unwrap();
+            daemon.store.release(daemon.me, &[lease.hold()]).await.unwrap();
         }
     }
 
@@ -265,7 +279,14 @@ impl World<'_> {
             );
         }
         let twice = self.accepted.values().filter(|times| **times > 1).count();
-        assert_eq!(twice, 0, "sent twice");
+        assert!(self.resends || twice == 0, "{twice} were sent twice");
+        for id in self.campaigns.iter().filter(|_| self.resends) {
+            assert_eq!(
+                self.bed.tally(id).await.get("unknown/crash"),
+                None,
+                "{id} holds what it could send again"
+            );
+        }
     }
 }
 
@@ -289,6 +310,7 @@ fn outcome(random: &mut Rng, lease: &Lease, member: usize, tick: &mut Tick) {
             due_at: Timestamp::now() + SignedDuration::from_secs(random.i64(0..90)),
             attempts: lease.attempt + 1,
             provider: None,
+            doubt: None,
             attempt: None,
         }),
     }

@@ -247,7 +247,7 @@ async fn receipts_are_published_once(bed: &Bed) {
     for _ in 0..2 {
         bed.store.record_receipts(&told, true).await.unwrap();
     }
-    let rows = bed.store.outbox(10).await.unwrap();
+    let rows = bed.outbox(10).await;
     let keys: Vec<_> = rows.iter().map(|row| row.routing_key.as_str()).collect();
     assert_eq!(keys, ["email.bounced", "email.replied"]);
     let (bounce, reply) = (&rows[0].payload, &rows[1].payload);
@@ -402,7 +402,7 @@ async fn receipts_and_outcomes_meet(bed: &Bed) {
     assert_eq!(sent(bed).await, 60);
     let counts = bed.store.counts("spring").await.unwrap().unwrap();
     assert_eq!((counts.complaints, counts.unsubscribes), (60, 60));
-    assert_eq!(bed.store.outbox(1_000).await.unwrap().len(), 180);
+    assert_eq!(bed.outbox(1_000).await.len(), 180);
 }
 
 async fn until_durable(write: impl AsyncFn() -> campaignd::store::Result<()>) {

@@ -120,7 +120,7 @@ async fn an_expired_campaign_accounts_for_everyone(bed: &Bed) {
     bed.pass(SignedDuration::from_hours(1)).await;
     bed.plan(2).await;
     assert_eq!(bed.store.settle_stopped().await.unwrap(), 12);
-    bed.store.release(me, &[lease.batch]).await.unwrap();
+    bed.store.release(me, &[lease.hold()]).await.unwrap();
     for id in ["planned", "leased", "half"] {
         assert_eq!(bed.tally(id).await, tallied([("expired/campaign_expired", 5)]), "{id}");
     }

@@ -24,6 +24,7 @@ on_each_store!(
     a_late_outcome_resolves_the_unknown,
     a_retry_waits_in_a_batch_of_its_own,
     a_throttled_message_burns_no_attempt,
+    a_retry_that_waits_expires_with_its_campaign,
     an_open_batch_is_not_closed,
     one_tick_serves_many_campaigns,
     an_unknown_is_settled_by_hand,
@@ -52,6 +53,7 @@ fn rescheduled(lease: &Lease, member: Member, attempts: u16, after: SignedDurati
         due_at: Timestamp::now() + after,
         attempts,
         provider: Some("relay".into()),
+        doubt: None,
         attempt: (attempts > lease.attempt).then(|| FailedAttempt {
             at: Timestamp::now(),
             reason: Reason::TemporaryFailure,
@@ -273,6 +275,30 @@ async fn a_throttled_message_burns_no_attempt(bed: &Bed) {
     assert_eq!(bed.store.explain("thanks", "P1").await.unwrap()[0].attempts_made, []);
 }
 
+async fn a_retry_that_waits_expires_with_its_campaign(bed: &Bed) {
+    bed.people(2).await;
+    let me = bed.store.join("one").await.unwrap();
+    let hour = SignedDuration::from_hours(1);
+    let soon = Timestamp::now() + hour;
+    bed.planned("brief", json!({"all": true}), json!({"expires_at": soon.to_string()})).await;
+    let lease = bed.lease(me).await.pop().unwrap();
+    bed.intend(me, &lease).await.unwrap();
+    let tick = Tick {
+        settled: vec![settled(&lease, &lease.members[0], State::Accepted, None)],
+        rescheduled: vec![rescheduled(&lease, lease.members[1], 1, hour * 2)],
+        closed: vec![lease.batch],
+        ..Tick::default()
+    };
+    bed.store.tick(me, &tick).await.unwrap();
+    assert_eq!(bed.store.settle_stopped().await.unwrap(), 0);
+    bed.pass(hour).await;
+    assert_eq!(bed.store.settle_stopped().await.unwrap(), 1);
+    assert_eq!(bed.tally("brief").await, tallied([("accepted", 1), ("expired/campaign_expired", 1)]));
+    assert_eq!(bed.store.explain("brief", "P2").await.unwrap()[0].attempts_made.len(), 1);
+    assert_eq!(bed.store.finish_campaigns(false).await.unwrap()[0].imbalance, 0);
+    bed.check_law().await;
+}
+
 async fn an_open_batch_is_not_closed(bed: &Bed) {
     let (me, lease) = leased(bed, 3).await;
     let mut part = intent(&lease);
@@ -281,7 +307,7 @@ async fn an_open_batch_is_not_closed(bed: &Bed) {
     let mut tick = all_accepted(&lease);
     tick.settled.truncate(1);
     bed.store.tick(me, &tick).await.unwrap();
-    bed.store.release(me, &[lease.batch]).await.unwrap();
+    bed.store.release(me, &[lease.hold()]).await.unwrap();
     assert_eq!(bed.lease(me).await.remove(0).members, lease.members[1..]);
 }
 
