@@ -157,7 +157,7 @@ catalogue! {
         "Messages that could not be rendered. Alert on any rise: a template needs data that recipients lack.";
 
     tracking_requests: IntCounterVec = "campaignd_tracking_requests_total" ["kind", "verdict", "code"]
-        "Requests of the public listener: kind open, click, unsubscribe_page, unsubscribe, hook; verdict human, a machine rule, asked, queued, dropped, forged, unknown_link, unavailable, refused, taken, unknown_provider; the HTTP code. Alert on 5xx over 0.05 % and on any dropped.";
+        "Requests of the public listener: kind open, click, unsubscribe_page, unsubscribe, hook; verdict human, a machine rule, asked, queued, dropped, limited (over its rate by address: answered, not recorded), forged, unknown_link, unavailable, refused, taken, unknown_provider; the HTTP code. Alert on 5xx over 0.05 % and on any dropped.";
     public_connections: IntGauge = "campaignd_public_connections" []
         "Connections open on the public listener. Alert near `http.limits.connections`: beyond it peers wait to be accepted.";
     public_connections_refused: IntCounter = "campaignd_public_connections_refused_total" []
