@@ -21,6 +21,7 @@ pub mod plan;
 pub mod provider;
 pub mod render;
 pub mod report;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
 pub mod token;

@@ -23,7 +23,7 @@ use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::rules::templates;
-use super::tracking::{StoreDirectory, TrackingTokens, event_recorder, write_events};
+use super::tracking::{Events, StoreDirectory, TrackingTokens};
 use crate::access;
 use crate::admin;
 use crate::amqp::{Broker, EventPublisher, Topology, dead};
@@ -45,10 +45,8 @@ use crate::store::jobs::Incarnation;
 use crate::store::{CONNECTION_WAIT, Error, Store};
 use crate::telemetry::{self, Health, Metrics};
 use crate::token::{Key, Keyring};
-use crate::track::{EventIntake, Machines, Patience, Rules, Tracker};
+use crate::track::{Patience, Tracker};
 
-/// Events that may wait in memory while the store is away.
-const EVENT_QUEUE: usize = 100_000;
 /// Receipts that wait for the store, at most; then their providers wait.
 const RECEIPT_QUEUE: usize = 4_096;
 /// Urgent messages held at once: twice a group.
@@ -317,24 +315,13 @@ impl Daemon {
             });
         }
         let directory = Arc::new(StoreDirectory::new(self.store.clone()));
-        let (recorder, flusher) = event_recorder();
-        let publish = self.config.amqp.is_some();
-        let (store, metrics, clock) = (self.store.clone(), self.metrics.clone(), self.clock.clone());
-        self.supervisor.spawn("event writer", &self.parts.events, async move {
-            write_events(flusher, store, metrics, clock, publish).await;
-            Ok::<(), Error>(())
-        });
-        let tracking = &self.config.tracking;
-        let machines = Machines::new(Rules {
-            within: tracking.machine_within,
-            links_within: tracking.machine_links_within,
-            addresses: tracking.machine_addresses.and_then(|most| usize::try_from(most).ok()),
-        });
-        let (intake, worker) = EventIntake::new(EVENT_QUEUE, machines, directory.clone(), Arc::new(recorder));
-        self.supervisor.spawn("event intake", &self.parts.events, async {
-            worker.await;
-            Ok::<(), Error>(())
-        });
+        let intake = Events {
+            store: self.store.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            publish: self.config.amqp.is_some(),
+        }
+        .start(&self.config.tracking, directory.clone(), &self.supervisor, &self.parts.events)?;
         let router = crate::track::router(Tracker {
             tokens: Arc::new(TrackingTokens(self.keyring.clone())),
             directory,

@@ -256,12 +256,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_doubt_is_asked_about_once_more() {
         let twice = |second| vec![Answer::Whole(unknown()), Answer::Whole(second)];
-        for (second, wanted) in [
-            (accepted(), "accepted"),
-            (rejected(), "rejected"),
-            (unknown(), "unknown"),
-            (throttled(), "unknown"),
-        ] {
+        for (second, wanted) in [(accepted(), "accepted"), (unknown(), "unknown"), (throttled(), "unknown")] {
             assert_eq!(handed("ab", 2, twice(second)).await, (vec![wanted; 2], "ab ab".to_owned()));
         }
     }
