@@ -26,6 +26,7 @@ use crate::store::sqlite::SqliteStore;
 pub use daemon::run;
 pub use lanes::account;
 pub use listeners::Listening;
+pub use receipts::{ReceiptBook, file_parked, write_receipts};
 pub use rules::templates;
 
 /// The configured store; connects when it is first asked for something.
