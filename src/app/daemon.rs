@@ -23,6 +23,7 @@ use super::listeners::{
 };
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
+use super::parts::{Parts, token_of};
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::rules::templates;
 use super::tracking::{Events, StoreDirectory, TrackingTokens};
@@ -34,7 +35,7 @@ use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
 use crate::http::serve;
 use crate::intake::{self, Accept, Intake};
-use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor, Unfinished};
+use crate::lifecycle::{Signal, Signals, Supervisor, Unfinished};
 use crate::model::Receipt;
 use crate::model::access::Actor;
 use crate::model::audit::{Action, Deed, Ending};
@@ -59,21 +60,6 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const DEAD_LETTERS: Duration = Duration::from_secs(30);
 /// How often readiness asks the store.
 const STORE_CHECK: Duration = Duration::from_secs(2);
-
-/// One stop a part, in the order in which they drain.
-struct Parts {
-    intake: Shutdown,
-    planning: Shutdown,
-    lanes: Shutdown,
-    tracking: Shutdown,
-    /// Ends by itself once nothing more comes from tracking.
-    events: Shutdown,
-    /// Ends by itself once nothing more comes from the lanes.
-    recorder: Shutdown,
-    heart: Shutdown,
-    publishing: Shutdown,
-    admin: Shutdown,
-}
 
 /// What the parts are built from.
 struct Daemon {
@@ -477,36 +463,4 @@ impl Daemon {
         info!("drained");
         Ok(())
     }
-}
-
-impl Parts {
-    fn new() -> Self {
-        Parts {
-            intake: Shutdown::new("intake"),
-            planning: Shutdown::new("planning"),
-            lanes: Shutdown::new("lanes"),
-            tracking: Shutdown::new("tracking"),
-            events: Shutdown::new("events"),
-            recorder: Shutdown::new("recorder"),
-            heart: Shutdown::new("heartbeat"),
-            publishing: Shutdown::new("publishing"),
-            admin: Shutdown::new("admin"),
-        }
-    }
-
-    fn in_order(&self) -> [&Shutdown; 9] {
-        let Parts { intake, planning, lanes, tracking, events, recorder, heart, publishing, admin } = self;
-        [intake, planning, lanes, tracking, events, recorder, heart, publishing, admin]
-    }
-}
-
-/// The same stop as a token.
-fn token_of(part: &Shutdown) -> CancellationToken {
-    let token = CancellationToken::new();
-    let (part, cancel) = (part.clone(), token.clone());
-    tokio::spawn(async move {
-        part.asked().await;
-        cancel.cancel();
-    });
-    token
 }

@@ -9,6 +9,7 @@ mod lanes;
 mod listeners;
 mod observers;
 mod outbox;
+mod parts;
 mod receipts;
 mod rules;
 mod tracking;
