@@ -18,7 +18,9 @@ use super::bounces;
 use super::door::guarded;
 use super::hooks::{behind_routes, hooks, write_calls};
 use super::lanes::{account_limit, channel_limit, lanes, mailbox};
-use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
+use super::listeners::{
+    Listening, bind, on_main_runtime, public_limits, refuse_strange_sites, serve_on_own_thread, tolls,
+};
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
@@ -30,7 +32,7 @@ use crate::amqp::{Broker, EventPublisher, Topology, dead};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
-use crate::http::{Limits, serve};
+use crate::http::serve;
 use crate::intake::{self, Accept, Intake};
 use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor, Unfinished};
 use crate::model::Receipt;
@@ -270,7 +272,7 @@ impl Daemon {
 
     fn start_amqp(&self, acceptor: &Arc<dyn Accept>) -> Result<()> {
         let Some(amqp) = &self.config.amqp else { return Ok(()) };
-        let broker = Broker::parse(amqp.url.reveal()).context("amqp.url")?;
+        let broker = Broker::new(amqp.url.reveal(), &amqp.tls).context("amqp.url")?;
         let link = Arc::new(AmqpObserver {
             metrics: self.metrics.clone(),
             component: self.health.component("amqp"),
@@ -330,10 +332,12 @@ impl Daemon {
             hooks,
             trusted_proxies: self.config.http.trusted_proxies.clone(),
             patience: Patience::default(),
+            tolls: tolls(&self.config.http),
         });
+        let (limits, watch) = (public_limits(&self.config.http), self.observers());
         let part = self.parts.tracking.clone();
         self.supervisor.spawn("http.public", &self.parts.tracking, async move {
-            serve(listener, router, Limits::default(), part.asked()).await;
+            serve(listener, router, limits, watch, part.asked()).await;
             Ok::<(), Error>(())
         });
         Ok(())
