@@ -22,6 +22,7 @@ pub mod postgres_url;
 pub mod provider;
 pub mod render;
 pub mod report;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

@@ -12,6 +12,7 @@ mod outbox;
 mod receipts;
 mod rules;
 mod tracking;
+mod watches;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::store::sqlite::SqliteStore;
 pub use daemon::run;
 pub use lanes::account;
 pub use listeners::Listening;
+pub use receipts::{ReceiptBook, file_parked, write_receipts};
 pub use rules::templates;
 
 /// The configured store; connects when it is first asked for something.

@@ -28,11 +28,11 @@ const PRUNE: Duration = Duration::from_secs(60);
 
 /// Where receipts become durable, and are counted.
 #[derive(Debug, Clone)]
-pub(super) struct ReceiptBook {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) metrics: Arc<Metrics>,
+pub struct ReceiptBook {
+    pub store: Arc<dyn Store>,
+    pub metrics: Arc<Metrics>,
     /// Whether events go out to a broker.
-    pub(super) publish: bool,
+    pub publish: bool,
 }
 
 impl ReceiptBook {
@@ -132,7 +132,7 @@ impl ReceiptBook {
 
 /// Writes what comes until nobody is left who could bring any: providers go with their lanes, and bring what they still
 /// know as they go.
-pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: ReceiptBook, part: Shutdown) {
+pub async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: ReceiptBook, part: Shutdown) {
     let mut group = Vec::with_capacity(GROUP);
     while waiting.recv_many(&mut group, GROUP).await > 0 {
         let _activity = part.activity(format!("{} receipts", group.len()));
@@ -146,7 +146,7 @@ pub(super) async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: R
 }
 
 /// Files what was parked as soon as it is known whose it is, and forgets what is too old, until the part is asked to end.
-pub(super) async fn file_parked(book: ReceiptBook, part: Shutdown) {
+pub async fn file_parked(book: ReceiptBook, part: Shutdown) {
     let mut pruned = Instant::now();
     while !part.is_asked() {
         match book.record_parked().await {

@@ -1,22 +1,29 @@
-//! What the public routes need, over the keyring and the store.
+//! What the public routes need, over the keyring, the store and the spool.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use async_trait::async_trait;
 use tracing::{error, warn};
 
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
 use crate::clock::Clock;
 use crate::config;
+use crate::lifecycle::{Shutdown, Supervisor};
 use crate::model::{CampaignNo, DeliveryKey, Event, LinkNo};
+use crate::spool::{Settings, Spool};
 use crate::store::{Error, Store};
 use crate::telemetry::Metrics;
 use crate::token::{Keyring, Kind};
-use crate::track::{ClickClaims, Delivered, Directory, Machines, Recorder, Rules, Tokens, Unavailable};
+use crate::track::{
+    Backing, ClickClaims, Delivered, Directory, EventIntake, Patience, Recorder, Rules, Tokens, Unavailable,
+};
 
+/// Events between the requests and whatever makes them durable; more are dropped.
+const EVENT_QUEUE: usize = 100_000;
 /// Links kept in memory, at most; beyond that all are read again.
 const LINKS: usize = 65_536;
 
@@ -73,16 +80,62 @@ impl Directory for StoreDirectory {
     }
 }
 
-/// Events gather while the previous group is being written.
-pub(super) struct EventRecorder(Batcher<Event, (), Flushed>);
+/// Where the daemon's events go.
+pub(super) struct Events {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    /// Whether they go out to the broker, too.
+    pub(super) publish: bool,
+}
 
-/// Why a whole group was not written; each event is offered again.
+impl Events {
+    /// Starts what takes events to the store, if need be by the disk; it ends once the intake is gone.
+    ///
+    /// # Errors
+    /// The spool's folder cannot be used.
+    pub(super) fn start(
+        self,
+        settings: &config::Tracking,
+        directory: Arc<StoreDirectory>,
+        supervisor: &Supervisor,
+        part: &Shutdown,
+    ) -> Result<EventIntake> {
+        let folder =
+            Settings { folder: settings.spool.clone(), limit: settings.spool_limit, age: settings.spool_age };
+        let spool =
+            Spool::open(&folder, self.clock.clone(), self.metrics.clone()).context("tracking.spool")?;
+        let (recorder, flusher) = event_recorder();
+        supervisor.spawn("event writer", part, async {
+            write_events(flusher, self).await;
+            Ok::<(), Error>(())
+        });
+        let rules = Rules {
+            within: settings.machine_within,
+            links_within: settings.machine_links_within,
+            addresses: settings.machine_addresses.and_then(|most| usize::try_from(most).ok()),
+        };
+        let recorder = Arc::new(recorder);
+        let backing = Backing { rules, directory, recorder, spool, patience: Patience::default().store };
+        let (intake, worker) = EventIntake::new(EVENT_QUEUE, backing);
+        supervisor.spawn("event intake", part, async {
+            worker.await;
+            Ok::<(), Error>(())
+        });
+        Ok(intake)
+    }
+}
+
+/// Events gather while the previous group is being written.
+struct EventRecorder(Batcher<Event, (), Flushed>);
+
+/// Why a whole group was not written; each of its items is offered again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flushed;
 
-pub(super) type EventFlusher = Flusher<Event, (), Flushed>;
+type EventFlusher = Flusher<Event, (), Flushed>;
 
-pub(super) fn event_recorder() -> (EventRecorder, EventFlusher) {
+fn event_recorder() -> (EventRecorder, EventFlusher) {
     const SIZE: NonZeroUsize = NonZeroUsize::new(1_000).expect("is not 0");
     const QUEUE: NonZeroUsize = NonZeroUsize::new(4_096).expect("is not 0");
     let (recorder, flusher) = batcher(Limits { size: SIZE, age: Duration::ZERO, queue: QUEUE });
@@ -97,24 +150,19 @@ impl Recorder for EventRecorder {
 }
 
 /// Writes groups until every recorder is gone.
-pub(super) async fn write_events(
-    flusher: EventFlusher,
-    store: Arc<dyn Store>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-    publish: bool,
-) {
+async fn write_events(flusher: EventFlusher, to: Events) {
+    let to = Arc::new(to);
     flusher
         .run(|events: Vec<Event>| {
-            let (store, metrics, clock) = (store.clone(), metrics.clone(), clock.clone());
+            let to = to.clone();
             async move {
-                let timer = metrics.store_query_duration.with_label_values(&["events"]).start_timer();
-                write(&*store, &events, publish).await?;
+                let timer = to.metrics.store_query_duration.with_label_values(&["events"]).start_timer();
+                write(&*to.store, &events, to.publish).await?;
                 timer.observe_duration();
-                let now = clock.now();
+                let now = to.clock.now();
                 for event in &events {
-                    metrics.events_recorded.with_label_values(&[event.kind.as_str()]).inc();
-                    metrics.event_lag.observe(now.duration_since(event.at).as_secs_f64());
+                    to.metrics.events_recorded.with_label_values(&[event.kind.as_str()]).inc();
+                    to.metrics.event_lag.observe(now.duration_since(event.at).as_secs_f64());
                 }
                 Ok(vec![(); events.len()])
             }
@@ -144,13 +192,4 @@ async fn write(store: &dyn Store, events: &[Event], publish: bool) -> Result<(),
 fn away(error: &Error) -> Flushed {
     warn!(error = error as &dyn std::error::Error, "events wait for the store");
     Flushed
-}
-
-/// What makes an open or a click a machine's.
-pub(super) fn machines(tracking: &config::Tracking) -> Machines {
-    Machines::new(Rules {
-        within: tracking.machine_within,
-        links_within: tracking.machine_links_within,
-        addresses: tracking.machine_addresses.and_then(|most| usize::try_from(most).ok()),
-    })
 }

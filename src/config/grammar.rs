@@ -1,4 +1,4 @@
-//! How single values are written: durations, rates, addresses, hosts, URLs, log levels. Each function takes the text
+//! How single values are written: durations, sizes, rates, addresses, hosts, URLs, log levels. Each function takes the text
 //! and returns the value or what is wrong with it.
 
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +26,25 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(explain()),
     };
     Ok(unit * count)
+}
+
+/// `64KiB`, `500MiB`, `1GiB`, in bytes.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let explain =
+        || format!("`{text}` is not a size: write a whole number and KiB, MiB or GiB, as in `1GiB`");
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(explain)?;
+    let (count, unit) = text.split_at_checked(unit_at).ok_or_else(explain)?;
+    let count: u32 = count.parse().map_err(|_| explain())?;
+    let unit: u64 = match unit.trim_start() {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(explain()),
+    };
+    match unit * u64::from(count) {
+        0 => Err("must be more than nothing".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 /// A duration above zero.
@@ -179,6 +198,16 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
         assert!(wait("0s").is_err());
+    }
+
+    #[test]
+    fn sizes_as_people_write_them() {
+        for (text, bytes) in [("64KiB", 65_536), ("500 MiB", 524_288_000), ("1GiB", 1_073_741_824)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "5", "GiB", "-1GiB", "1.5GiB", "1GB", "0KiB", "9999999999GiB", "1GiB "] {
+            assert!(size(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

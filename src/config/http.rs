@@ -1,7 +1,9 @@
-//! `[http]` and `[tracking]`: the two listeners, and what the public one takes for a machine.
+//! `[http]` and `[tracking]`: the two listeners, what the public one takes for a machine, and where events wait for the
+//! store.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -58,7 +60,7 @@ fn url_of(address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
-/// What makes an open or a click a machine's; `None` switches the rule off.
+/// What makes an open or a click a machine's, where `None` switches the rule off; and the disk for a store that is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tracking {
     /// Sooner after the delivery than a person could be.
@@ -67,6 +69,12 @@ pub struct Tracking {
     pub machine_links_within: Option<Duration>,
     /// Recipients that one block of addresses touches in a minute.
     pub machine_addresses: Option<u32>,
+    /// The folder of events that the store did not take yet; one daemon's own.
+    pub spool: PathBuf,
+    /// In bytes, at most.
+    pub spool_limit: u64,
+    /// Spooled events that are older are thrown away.
+    pub spool_age: Duration,
 }
 
 pub(super) fn http(mut table: Table<'_>) -> Option<Http> {
@@ -131,6 +139,9 @@ pub(super) fn tracking(mut table: Table<'_>) -> Tracking {
             table.number("machine_addresses", wanted).map(NonZeroU32::get).or(Some(50))
         }
     };
+    let spool = table.path("spool").unwrap_or_else(|| table.in_folder("data/spool"));
+    let spool_limit = table.text("spool_limit", grammar::size).unwrap_or(1 << 30);
+    let spool_age = table.text("spool_age", grammar::wait).unwrap_or(Duration::from_secs(30 * 86_400));
     table.finish();
-    Tracking { machine_within, machine_links_within, machine_addresses }
+    Tracking { machine_within, machine_links_within, machine_addresses, spool, spool_limit, spool_age }
 }

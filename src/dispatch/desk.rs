@@ -10,11 +10,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::ledger::{Ledger, Record};
+use super::ledger::Ledger;
 use super::limit::Limiter;
 use super::prepared::Prepared;
 use super::supply::Supply;
@@ -22,7 +21,7 @@ use super::{LaneConfig, Limit};
 use crate::backoff::Schedule;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
-use crate::model::{CampaignNo, Channel, Lane, Outcome};
+use crate::model::{CampaignNo, Channel, Lane};
 use crate::provider::{Departures, Permit};
 use crate::store::Error;
 use crate::telemetry::Metrics;
@@ -40,7 +39,7 @@ pub(super) enum Note {
     Ready(Vec<Prepared>),
     /// A worker of the account with this position is ready to send `most` messages.
     Pull { account: usize, most: u32, reply: oneshot::Sender<Vec<Prepared>> },
-    /// Campaigns that must not send any more.
+    /// All campaigns that must not send, until the next such note.
     Stop(Vec<CampaignNo>),
     /// Changed rates: the channel's, and the accounts' by name.
     Limits { channel: Limit, accounts: HashMap<String, Limit> },
@@ -56,6 +55,8 @@ pub(super) struct Desk {
     turns: BTreeMap<Lane, VecDeque<CampaignNo>>,
     queues: HashMap<(CampaignNo, Lane), VecDeque<Prepared>>,
     campaigns: HashMap<CampaignNo, Limiter>,
+    /// Campaigns that must not send, and when that was said last.
+    stopped: HashMap<CampaignNo, Instant>,
     supply: Supply,
     ledger: Ledger,
     retry: Schedule,
@@ -159,6 +160,7 @@ impl Desk {
             turns: BTreeMap::new(),
             queues: HashMap::new(),
             campaigns: HashMap::new(),
+            stopped: HashMap::new(),
             supply,
             ledger: lane.ledger.clone(),
             retry: config.retry.clone(),
@@ -194,16 +196,19 @@ impl Desk {
         self.notes.close();
         while let Some(note) = self.notes.recv().await {
             if let Note::Ready(ready) = note {
-                hand_back(&self.ledger, &self.retry, self.clock.now(), ready).await;
+                self.ledger.hand_back(&self.retry, self.clock.now(), ready).await;
             }
         }
         let waiting: Vec<Prepared> = self.queues.drain().flat_map(|(_, queue)| queue).collect();
-        hand_back(&self.ledger, &self.retry, self.clock.now(), waiting).await;
+        self.ledger.hand_back(&self.retry, self.clock.now(), waiting).await;
         Ok(())
     }
 
     async fn take(&mut self, note: Note) {
         match note {
+            Note::Ready(ready) if self.is_stopped(&ready) => {
+                self.ledger.hand_back(&self.retry, self.clock.now(), ready).await;
+            }
             Note::Ready(ready) => self.enqueue(ready),
             Note::Pull { account, most, reply } => {
                 if let Some(counter) = self.accounts.get_mut(account) {
@@ -216,8 +221,10 @@ impl Desk {
                     self.queues.keys().copied().filter(|(no, _)| campaigns.contains(no)).collect();
                 for key in stopped {
                     let waiting = self.queues.remove(&key).into_iter().flatten().collect();
-                    hand_back(&self.ledger, &self.retry, self.clock.now(), waiting).await;
+                    self.ledger.hand_back(&self.retry, self.clock.now(), waiting).await;
                 }
+                let now = Instant::now();
+                self.stopped = campaigns.into_iter().map(|campaign| (campaign, now)).collect();
             }
             Note::Limits { channel, accounts } => self.change(&channel, &accounts),
         }
@@ -236,6 +243,13 @@ impl Desk {
             show_limit(&self.metrics, "provider", &counter.name, limit);
         }
         show_limit(&self.metrics, "channel", self.name.as_str(), channel);
+    }
+
+    /// Whether the intent was asked for before the stop, and its grant heard of after it.
+    fn is_stopped(&self, ready: &[Prepared]) -> bool {
+        ready.first().is_some_and(|first| {
+            self.stopped.get(&first.key.campaign).is_some_and(|since| first.asked <= *since)
+        })
     }
 
     fn enqueue(&mut self, ready: Vec<Prepared>) {
@@ -413,21 +427,13 @@ impl Desk {
                 stale.extend(queue.pop_front());
             }
         }
-        hand_back(&self.ledger, &self.retry, self.clock.now(), stale).await;
+        self.ledger.hand_back(&self.retry, self.clock.now(), stale).await;
         self.queues.retain(|_, queue| !queue.is_empty());
         let queues = &self.queues;
         self.campaigns.retain(|campaign, limiter| {
             !limiter.is_rested() || Lane::ALL.iter().any(|lane| queues.contains_key(&(*campaign, *lane)))
         });
     }
-}
-
-async fn hand_back(ledger: &Ledger, retry: &Schedule, now: Timestamp, messages: Vec<Prepared>) {
-    let mut record = Record::default();
-    for message in messages {
-        record.add(message, Outcome::Returned, None, retry, now);
-    }
-    ledger.record(record).await;
 }
 
 /// 0 stands for no limit.

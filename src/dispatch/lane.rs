@@ -102,6 +102,7 @@ impl Lane {
             accepted,
             running: HashMap::new(),
             streams: JoinSet::new(),
+            stops: false,
         };
         supervisor.spawn("lane", &self.shutdown, poller.run());
         handle
@@ -195,6 +196,8 @@ struct Poller {
     beat: Heartbeat,
     running: HashMap<Id, Running>,
     streams: JoinSet<Result<(), Error>>,
+    /// Whether the desk was told of campaigns that must not send.
+    stops: bool,
 }
 
 /// A stream, and whether it leases by itself or sends only what it was given.
@@ -232,13 +235,15 @@ impl Poller {
 
     async fn poll(&mut self) -> Result<(), Error> {
         let active: Vec<CampaignNo> = self.running.values().map(|running| running.campaign).collect();
+        let mut stopped = Vec::new();
         if !active.is_empty() {
-            let mut stopped = self.shared.store.stopped(&active).await?;
+            stopped = self.shared.store.stopped(&active).await?;
             stopped.extend(self.out_of_hours(&active).await?);
-            if !stopped.is_empty() {
-                // A closed desk hands everything back by itself.
-                self.shared.desk.send(Note::Stop(stopped)).await.ok();
-            }
+        }
+        if !stopped.is_empty() || self.stops {
+            self.stops = !stopped.is_empty();
+            // A closed desk hands everything back by itself.
+            self.shared.desk.send(Note::Stop(stopped)).await.ok();
         }
         self.run_accepted().await?;
         let due = self.shared.store.campaigns_due(self.channel).await?;

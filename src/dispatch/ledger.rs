@@ -97,6 +97,15 @@ impl Ledger {
             warn!("outcomes came after the ledger had closed; they will be found in doubt");
         }
     }
+
+    /// Lets messages that were intended and not sent wait again.
+    pub(super) async fn hand_back(&self, retry: &Schedule, now: Timestamp, messages: Vec<Prepared>) {
+        let mut record = Record::default();
+        for message in messages {
+            record.add(message, Outcome::Returned, None, retry, now);
+        }
+        self.record(record).await;
+    }
 }
 
 impl Record {

@@ -71,6 +71,8 @@ pub(super) struct Prepared {
     pub(super) content: Option<Content>,
     /// Where this recipient unsubscribes; `None` where the message carries no such way.
     pub(super) unsubscribe: Option<String>,
+    /// When its intent was asked for.
+    pub(super) asked: Instant,
     pub(super) ready_at: Instant,
     /// Room in the lane's unknown window, given back when the outcome is durable.
     pub(super) window: OwnedSemaphorePermit,

@@ -22,7 +22,7 @@ use crate::backoff::Schedule;
 use crate::clock::Clock;
 use crate::lifecycle::Shutdown;
 use crate::model::sms_rules::TextRules;
-use crate::model::{CampaignNo, Channel, Content, DeliveryKey, Lane, Outcome, Purpose, Rate, Rates, Reason};
+use crate::model::{CampaignNo, Channel, Content, DeliveryKey, Lane, Purpose, Rate, Rates, Reason};
 use crate::provider::Permit;
 use crate::store::dispatching::{Intent, Lease, Member, Recipient, Resend};
 use crate::store::jobs::Incarnation;
@@ -222,12 +222,13 @@ impl Stream {
                     // The first intent sets the end for the whole batch: whatever is in doubt later left after it.
                     let resend = resend.get_or_insert_with(|| self.resend(&held.lease, campaign));
                     let intent = intent(&held.lease, campaign, position, chunk, resend.clone());
+                    let asked = Instant::now();
                     let recipients = self.shared.ledger.intend(intent).await;
-                    recipients.map(|recipients| (recipients, chunk.len(), places, window, rest))
+                    recipients.map(|recipients| (asked, recipients, chunk.len(), places, window, rest))
                 }
                 _ => None,
             };
-            let Some((recipients, intended, places, window, rest)) = granted else {
+            let Some((asked, recipients, intended, places, window, rest)) = granted else {
                 let mut record = Record::default();
                 record.last(held.abandon(left.len()));
                 self.shared.ledger.record(record).await;
@@ -238,7 +239,7 @@ impl Stream {
                 record.last(held.account(intended - recipients.len()));
                 self.shared.ledger.record(record).await;
             }
-            self.prepare(recipients, &held, campaign, places, window).await;
+            self.prepare(asked, recipients, &held, campaign, places, window).await;
             left = rest;
         }
         Ok(())
@@ -282,6 +283,7 @@ impl Stream {
     /// Renders the recipients, settles those who must not or cannot get the message, hands the others over.
     async fn prepare(
         &self,
+        asked: Instant,
         recipients: Vec<Recipient>,
         held: &Arc<Held>,
         campaign: &Arc<Campaign>,
@@ -313,6 +315,7 @@ impl Stream {
                 cells: rendered.content.as_ref().map_or(1, Content::cells),
                 content: rendered.content,
                 unsubscribe: rendered.unsubscribe,
+                asked,
                 ready_at: Instant::now(),
                 window,
                 room,
@@ -329,11 +332,7 @@ impl Stream {
                 self.shared.desk.send(Note::Ready(ready)).await
         {
             // The desk closed before us: hand back what it never saw.
-            let mut record = Record::default();
-            for prepared in ready {
-                record.add(prepared, Outcome::Returned, None, &self.shared.retry, now);
-            }
-            self.shared.ledger.record(record).await;
+            self.shared.ledger.hand_back(&self.shared.retry, now, ready).await;
         }
     }
 }

@@ -157,7 +157,7 @@ catalogue! {
         "Messages that could not be rendered. Alert on any rise: a template needs data that recipients lack.";
 
     tracking_requests: IntCounterVec = "campaignd_tracking_requests_total" ["kind", "verdict", "code"]
-        "Requests of the public listener: kind open, click, unsubscribe_page, unsubscribe, hook; verdict human, a machine rule, asked, queued, dropped, limited (over its rate by address: answered, not recorded), forged, unknown_link, unavailable, refused, taken, unknown_provider; the HTTP code. Alert on 5xx over 0.05 % and on any dropped.";
+        "Requests of the public listener: kind open, click, unsubscribe_page, unsubscribe, hook; verdict human, a machine rule, asked, spooled, queued, dropped, limited (over its rate by address: answered, not recorded), forged, unknown_link, unavailable, refused, taken, unknown_provider; the HTTP code. Alert on 5xx over 0.05 % and on any dropped.";
     public_connections: IntGauge = "campaignd_public_connections" []
         "Connections open on the public listener. Alert near `http.limits.connections`: beyond it peers wait to be accepted.";
     public_connections_refused: IntCounter = "campaignd_public_connections_refused_total" []
@@ -170,6 +170,16 @@ catalogue! {
     event_lag: Histogram = "campaignd_event_lag_seconds" []
         {0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0}
         "From receiving an event to its being visible in reports. Alert where over 1 % take longer than 10 s.";
+    event_spool_bytes: IntGauge = "campaignd_event_spool_bytes" []
+        "What lies on this machine's disk until the store takes it. Alert where it grows for minutes: the store is away, and at `spool_limit` events are dropped.";
+    event_spool_oldest: Gauge = "campaignd_event_spool_oldest_timestamp_seconds" []
+        "When the oldest spooled events came; 0 when there are none. Alert on time() minus this above 10 minutes: reports miss them until then.";
+    events_spooled: IntCounter = "campaignd_events_spooled_total" []
+        "Events written to this machine's disk, because the store was away or took over 50 ms. Alert where it rises for an hour: the store is too slow for its events.";
+    events_replayed: IntCounter = "campaignd_events_replayed_total" []
+        "Spooled events that the store has now; one that it had before counts, too. Compare with events_spooled.";
+    events_dropped: IntCounterVec = "campaignd_events_dropped_total" ["reason"]
+        "Events that are lost: full (the spool is at its limit), disk (it does not take them), expired (over `spool_age`), unreadable (written by another version). Alert on any: reports miss them; unsubscribes among full and disk were answered with 503 and come again.";
 
     admin_refusals: IntCounterVec = "campaignd_admin_refusals_total" ["why"]
         "Requests that the admin listener did not let in: host, no_token, wrong_token, locked, scope, not_ready. Alert on a rate of wrong_token or locked: a token was revoked and is still in use, or somebody tries.";

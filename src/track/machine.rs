@@ -21,6 +21,10 @@ const CLICKS_REMEMBERED: usize = 16 * 1024;
 /// shorter stretch and grows lenient.
 const TOUCHES_REMEMBERED: usize = 128 * 1024;
 
+/// A delivery this long after its event was settled long after it took place, by a rescue or a late receipt: nobody knows
+/// how soon the event came. Gateways that look before they accept do so within seconds.
+const SETTLED_LATE: SignedDuration = SignedDuration::from_mins(1);
+
 const ADDRESS_SPAN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Parts of the User-Agent, in lower case, by which known machines name themselves. Left out on purpose: Apple's mail
@@ -81,27 +85,29 @@ pub struct Rules {
     pub addresses: Option<usize>,
 }
 
+impl Rules {
+    /// Whether any rule in force asks when the message was delivered.
+    pub(super) fn ask_for_delivery(self) -> bool {
+        self.within.is_some() || self.links_within.is_some()
+    }
+}
+
 /// The rules with their state.
 #[derive(Debug)]
-pub struct Machines {
+pub(super) struct Machines {
     within: Option<SignedDuration>,
     clicks: Option<Window<DeliveryKey, LinkNo>>,
     addresses: Option<(usize, Window<IpNet, ContactNo>)>,
 }
 
 impl Machines {
-    pub fn new(rules: Rules) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         let span = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
         Self {
             within: rules.within.map(span),
             clicks: rules.links_within.map(|within| Window::new(span(within), CLICKS_REMEMBERED)),
             addresses: rules.addresses.map(|most| (most, Window::new(ADDRESS_SPAN, TOUCHES_REMEMBERED))),
         }
-    }
-
-    /// Whether any rule in force asks when the message was delivered.
-    pub(super) fn ask_for_delivery(&self) -> bool {
-        self.within.is_some() || self.clicks.is_some()
     }
 
     /// The first rule, in the order of their codes, that takes this open or click for a machine's. Each event is judged
@@ -119,7 +125,10 @@ impl Machines {
 
     fn too_soon(&self, at: Timestamp, delivered: Option<Delivered>) -> bool {
         match (self.within, delivered) {
-            (Some(within), Some(delivered)) => at.duration_since(delivered.at) < within,
+            (Some(within), Some(delivered)) => {
+                let after = at.duration_since(delivered.at);
+                after < within && after > -SETTLED_LATE
+            }
             _ => false,
         }
     }
@@ -220,7 +229,9 @@ mod tests {
         let mut judge = |millis| machines.judge(&event(millis, 1, None, "192.0.2.1"), delivered(1));
         assert_eq!(judge(1999), Some(MachineRule::TooSoon));
         assert_eq!(judge(-5), Some(MachineRule::TooSoon));
+        assert_eq!(judge(-59_999), Some(MachineRule::TooSoon));
         assert_eq!(judge(2000), None);
+        assert_eq!(judge(-60_000), None, "settled late");
         assert_eq!(machines.judge(&event(1, 1, None, "192.0.2.1"), None), None);
     }
 
@@ -285,7 +296,7 @@ mod tests {
     #[test]
     fn rules_that_are_off_mark_nothing() {
         let mut machines = Machines::new(OFF);
-        assert!(!machines.ask_for_delivery());
+        assert!(!OFF.ask_for_delivery());
         for contact in 0..100 {
             assert_eq!(machines.judge(&event(0, contact, Some(0), "192.0.2.1"), delivered(1)), None);
         }

@@ -3,8 +3,8 @@
 //!
 //! Owns the public routes, the verdict whether a machine asked, and the way of an event from the request to whoever
 //! records it. Promises that pixel and redirect answer within moments whatever the store does, that a forged token
-//! records nothing and redirects nowhere, and that an event which was taken in is recorded as long as the process
-//! lives. Knows no store: tokens, links and recording are the traits below. A client's address or token reaches no log.
+//! records nothing and redirects nowhere, and that an event which was taken in is recorded, if need be after an
+//! outage and from the disk. Knows no store: tokens, links and recording are the traits below. A client's address or token reaches no log.
 
 mod hooks;
 mod intake;
@@ -25,8 +25,9 @@ use jiff::Timestamp;
 use crate::model::{CampaignNo, DeliveryKey, Event, LinkNo};
 
 pub use hooks::{Hook, HookCall, HookError, HookReply};
-pub use intake::{EventIntake, Fate};
-pub use machine::{Machines, Rules};
+pub use intake::{Backing, EventIntake, Fate};
+use machine::Machines;
+pub use machine::Rules;
 pub use routes::{Patience, Tolls, Tracker, router};
 
 /// Opens the tokens that messages carry. `None`: not one of ours.
@@ -94,8 +95,9 @@ pub struct Unavailable;
 /// Sees every answer, for metrics.
 pub trait Observer: Send + Sync {
     /// `kind` is `open`, `click`, `unsubscribe_page`, `unsubscribe` or `hook`. `verdict` is `human`, a machine rule's name,
-    /// `asked` (a page that records nothing), `queued` (answered before the event was durable), `dropped` (the queue was
-    /// full), `limited` (its address is over its rate; opens and clicks are answered all the same), `forged`, `unknown_link`, `unavailable`, `refused` (a body that is too large or too
+    /// `asked` (a page that records nothing), `spooled` (durable on this machine's disk), `queued` (answered before the event
+    /// was durable), `dropped` (nothing took it), `limited` (its address is over its rate; opens and clicks are answered all
+    /// the same), `forged`, `unknown_link`, `unavailable`, `refused` (a body that is too large or too
     /// slow, a call that a hook does not take), `taken` (a call whose receipts are durable), or `unknown_provider`.
     fn answered(&self, kind: &'static str, verdict: &'static str, code: u16, elapsed: Duration);
 }

@@ -1,7 +1,7 @@
 //! The public routes, and what each answers.
 //!
 //! An answer to an open or a click waits for its event at most [`Patience::answer`]. Only `POST /u` waits until its event
-//! is durable, since its answer is a promise to the recipient. Targets come from the campaign's link table or from inside
+//! is durable, in the store or on the disk, since its answer is a promise to the recipient. Targets come from the campaign's link table or from inside
 //! the signed token, never from the request's address.
 
 use std::collections::HashMap;
@@ -73,6 +73,8 @@ pub struct Tolls {
 /// How long answers wait for the store.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
+    /// An event, for the store; then it goes to the disk.
+    pub store: Duration,
     /// Pixel and redirect, until their event is durable; then they answer all the same.
     pub answer: Duration,
     /// A click, for a target that is not in memory; then it is 503.
@@ -86,7 +88,8 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            answer: Duration::from_millis(50),
+            store: Duration::from_millis(50),
+            answer: Duration::from_millis(100),
             link: Duration::from_secs(2),
             unsubscribe: Duration::from_secs(5),
             // The strictest give an answer 5 s.
@@ -245,7 +248,7 @@ impl Tracker {
         let event = event(EventKind::Unsubscribed, delivery, None, visitor);
         let fate = self.intake.submit(event, self.patience.unsubscribe).await;
         let response = match fate {
-            Fate::Recorded(_) => page::done(language),
+            Fate::Recorded(_) | Fate::Spooled => page::done(language),
             Fate::Queued | Fate::Dropped => {
                 later("The unsubscribe could not be stored yet; send it again shortly.")
             }
@@ -299,6 +302,7 @@ fn verdict(fate: Fate) -> &'static str {
     match fate {
         Fate::Recorded(None) => "human",
         Fate::Recorded(Some(rule)) => rule.as_str(),
+        Fate::Spooled => "spooled",
         Fate::Queued => "queued",
         Fate::Dropped => "dropped",
     }

@@ -58,6 +58,8 @@ mod smtp_by_npm;
 #[cfg(test)]
 mod smtp_faults;
 #[cfg(test)]
+mod spool;
+#[cfg(test)]
 mod stalls;
 #[cfg(test)]
 mod templates;

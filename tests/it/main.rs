@@ -23,4 +23,6 @@ mod samples;
 #[cfg(test)]
 mod signatures;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod store;

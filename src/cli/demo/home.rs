@@ -110,6 +110,7 @@ public = "{public}"
 admin = "{admin}"
 [tracking]
 machine_within = "1s"                    # the people of the demo are quick readers
+spool = "spool"
 [log]
 level = "warn"
 [channels.email]

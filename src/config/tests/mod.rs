@@ -37,6 +37,7 @@ fn the_file_in_the_repository_needs_no_service_and_says_the_defaults() {
     let config = Config::load(&root.join("config.toml"), &Environment::new()).unwrap();
     assert_eq!(config.templates.dir, root.join("templates"));
     assert_eq!(config.store.kind, StoreKind::Sqlite(root.join("data/campaignd.db")));
+    assert_eq!(config.tracking.spool, root.join("data/spool"));
     assert!(config.amqp.is_none());
     assert!(config.channels.values().all(|channel| channel.providers == ["sandbox"]));
 
@@ -45,7 +46,9 @@ fn the_file_in_the_repository_needs_no_service_and_says_the_defaults() {
     let said = |config: &Config| {
         let mut channels = config.channels.clone();
         channels.values_mut().for_each(|channel| channel.providers.clear());
-        let parts = (&config.http, &config.tracking, &config.log, config.drain, config.store.connections);
+        // Paths begin at the file's folder.
+        let tracking = Tracking { spool: PathBuf::new(), ..config.tracking.clone() };
+        let parts = (&config.http, tracking, &config.log, config.drain, config.store.connections);
         format!("{channels:?} {parts:?}")
     };
     assert_eq!(said(&config), said(&least));

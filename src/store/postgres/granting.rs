@@ -46,6 +46,10 @@ pub(super) async fn grant(
         .await?;
     let rows = transaction.query(&statement, &[&me.0, &batches, &epochs, &to, &until, &by]).await?;
     let granted: HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
+    if intents.iter().any(|intent| !granted.contains(&intent.batch.0)) {
+        take_back(transaction, me, intents.iter().filter(|intent| !granted.contains(&intent.batch.0)))
+            .await?;
+    }
     let reads = intents.iter().map(|intent| async {
         if granted.contains(&intent.batch.0) {
             recipients(transaction, intent).await.map(Some)
@@ -54,6 +58,32 @@ pub(super) async fn grant(
         }
     });
     try_join_all(reads).await
+}
+
+/// A refused intent may be the repeat of one that was granted by an answer which got lost: whoever asks never learnt of
+/// it, so its members have certainly not been sent.
+async fn take_back(
+    transaction: &Transaction<'_>,
+    me: Incarnation,
+    refused: impl Iterator<Item = &Intent>,
+) -> Result<()> {
+    let (mut batches, mut epochs, mut from, mut to) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for intent in refused {
+        let members = u32::try_from(intent.members.len()).unwrap_or(u32::MAX);
+        batches.push(intent.batch.0);
+        epochs.push(intent.epoch);
+        from.push(i32::try_from(intent.to.saturating_sub(members)).unwrap_or(i32::MAX));
+        to.push(i32::try_from(intent.to).unwrap_or(i32::MAX));
+    }
+    let statement = transaction
+        .prepare_cached(
+            "UPDATE batches b SET watermark = n.since
+             FROM unnest($2::bigint[], $3::integer[], $4::integer[], $5::integer[]) AS n (number, epoch, since, upto)
+             WHERE b.number = n.number AND b.owner = $1 AND b.epoch = n.epoch AND b.watermark = n.upto",
+        )
+        .await?;
+    transaction.execute(&statement, &[&me.0, &batches, &epochs, &from, &to]).await?;
+    Ok(())
 }
 
 /// Members as they are now: contact, address, consent and suppression are judged again. Each look-up is by its key,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 
 use crate::clock::Clock;
 use crate::store::Result;
@@ -72,6 +73,8 @@ pub(super) fn reading(path: &Path, clock: Clock) -> Result<Connection> {
 fn prepare(connection: &mut rusqlite::Connection) -> Result<()> {
     connection.busy_handler(Some(wait))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Else a statement whose `LIMIT` is bound, among others, is planned anew whenever it is bound again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA temp_store = MEMORY")?;
     Ok(())
 }

@@ -48,9 +48,24 @@ pub(super) fn grant(
             resend.map(|resend| At(resend.until)),
             resend.and_then(|resend| resend.provider.as_deref()),
         ])?;
-        granted.push(if moved > 0 { Some(members(connection, intent)?) } else { None });
+        granted.push(if moved > 0 {
+            Some(members(connection, intent)?)
+        } else {
+            take_back(connection, me, intent)?;
+            None
+        });
     }
     Ok(granted)
+}
+
+/// A refused intent may be the repeat of one that was granted by an answer which got lost: whoever asks never learnt of
+/// it, so its members have certainly not been sent.
+fn take_back(connection: &Connection, me: Incarnation, intent: &Intent) -> Result<()> {
+    let sql = "UPDATE batches SET watermark = ?1 WHERE number = ?2 AND owner = ?3 AND epoch = ?4 AND watermark = ?5";
+    let from = intent.to.saturating_sub(u32::try_from(intent.members.len()).unwrap_or(u32::MAX));
+    let bound = params![from, intent.batch.0, me.0, intent.epoch, intent.to];
+    connection.prepare_cached(sql)?.execute(bound)?;
+    Ok(())
 }
 
 /// Members as they are now: contact, address, consent and suppression are judged again, in the contract's order. One

@@ -2,6 +2,7 @@
 
 mod hooks;
 mod limits;
+mod outages;
 mod site;
 
 use jiff::{SignedDuration, Timestamp};
@@ -201,7 +202,7 @@ async fn machines_are_marked_by_time_links_and_address() {
         site.send(request).await;
     }
     *site.store.delivered.lock().unwrap() =
-        Some(Delivered { at: Timestamp::now() + SignedDuration::from_hours(1), links: 2 });
+        Some(Delivered { at: Timestamp::now() + SignedDuration::from_secs(30), links: 2 });
     site.ask("GET", "/o/open-3").await;
 
     let rules: Vec<_> = site.store.until_recorded(4).await.iter().map(|event| event.machine).collect();
@@ -212,50 +213,12 @@ async fn machines_are_marked_by_time_links_and_address() {
 }
 
 #[tokio::test]
-async fn while_the_store_is_away_people_are_answered_and_nothing_is_lost() {
-    let site = Site::open(Mood::Away, 100).await;
-    assert_pixel(&site.ask("GET", "/o/open-7").await);
-    assert_eq!(site.store.last_answer(), ("open", "queued", 200));
-    assert_eq!(text(&site.ask("GET", "/c/click-7-0").await, "location"), LINK);
-    assert_eq!(site.intake.unsettled(), 2);
-    site.store.until_refused(2).await;
-    let (_, events) =
-        tokio::join!(async { site.store.mood.send_replace(Mood::Up) }, site.store.until_recorded(2),);
-    let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
-    assert_eq!(kinds, [EventKind::Opened, EventKind::Clicked]);
-}
-
-#[tokio::test]
-async fn an_unsubscribe_is_not_confirmed_before_it_is_durable() {
-    let site = Site::open(Mood::Away, 100).await;
-    let response = site.post("/u/unsubscribe-7", "text/plain", "").await;
-    assert_problem(&response, 503);
-    assert_eq!(text(&response, "retry-after"), "30");
-    assert_eq!(site.store.last_answer(), ("unsubscribe", "queued", 503));
-    site.store.mood.send_replace(Mood::Up);
-    assert_eq!(site.store.until_recorded(1).await[0].kind, EventKind::Unsubscribed);
-}
-
-#[tokio::test]
-async fn a_full_queue_drops_and_counts_and_still_answers() {
-    let site = Site::open(Mood::Away, 1).await;
-    let first = site.ask("GET", "/o/open-0").await;
-    assert_pixel(&first);
-    site.store.until_refused(1).await;
-    while site.intake.dropped() == 0 {
-        assert_pixel(&site.ask("GET", "/o/open-1").await);
-    }
-    assert_eq!(site.store.last_answer(), ("open", "dropped", 200));
-    assert_eq!(site.intake.unsettled(), 2, "one that failed, one in the queue");
-}
-
-#[tokio::test]
 async fn what_was_taken_in_is_recorded_after_the_listener_is_gone() {
     let site = Site::open(Mood::Hangs, 100).await;
     for contact in 0..20 {
         assert_pixel(&site.ask("GET", &format!("/o/open-{contact}")).await);
     }
-    let Site { store, intake, worker, server } = site;
+    let Site { store, intake, worker, server, folder: _folder, .. } = site;
     server.stop().await.unwrap();
     drop(intake);
     assert!(!worker.is_finished());

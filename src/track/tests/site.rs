@@ -8,14 +8,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response, StatusCode, header};
+use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::clock::Clock;
 use crate::http::dial::{self, fetch};
 use crate::http::{Limits, Toll};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Event, LinkNo};
+use crate::spool::{OpenError, Settings, Spool};
+use crate::telemetry::Metrics;
 use crate::track::{
-    ClickClaims, Delivered, Directory, EventIntake, Hook, HookCall, HookError, HookReply, Machines, Observer,
+    Backing, ClickClaims, Delivered, Directory, EventIntake, Hook, HookCall, HookError, HookReply, Observer,
     Patience, Recorder, Rules, Tokens, Tolls, Tracker, Unavailable, router,
 };
 
@@ -60,7 +64,6 @@ pub(super) enum Mood {
 pub(super) struct Store {
     pub(super) mood: watch::Sender<Mood>,
     events: watch::Sender<Vec<Event>>,
-    refused: watch::Sender<usize>,
     answers: Mutex<Vec<(&'static str, &'static str, u16)>>,
     /// Calls as their hook saw them.
     pub(super) calls: Mutex<Vec<HookCall>>,
@@ -72,7 +75,6 @@ impl Store {
         Arc::new(Self {
             mood: watch::Sender::new(mood),
             events: watch::Sender::new(Vec::new()),
-            refused: watch::Sender::new(0),
             answers: Mutex::default(),
             calls: Mutex::default(),
             delivered: Mutex::default(),
@@ -85,10 +87,6 @@ impl Store {
 
     pub(super) async fn until_recorded(&self, count: usize) -> Vec<Event> {
         self.events.subscribe().wait_for(|events| events.len() >= count).await.unwrap().clone()
-    }
-
-    pub(super) async fn until_refused(&self, times: usize) {
-        self.refused.subscribe().wait_for(|&refused| refused >= times).await.unwrap();
     }
 
     pub(super) fn last_answer(&self) -> (&'static str, &'static str, u16) {
@@ -109,10 +107,7 @@ impl Directory for Store {
 
     async fn sent_at(&self, _: DeliveryKey) -> Result<Option<Delivered>, Unavailable> {
         match *self.mood.borrow() {
-            Mood::Away => {
-                self.refused.send_modify(|refused| *refused += 1);
-                Err(Unavailable)
-            }
+            Mood::Away => Err(Unavailable),
             _ => Ok(*self.delivered.lock().unwrap()),
         }
     }
@@ -124,10 +119,13 @@ impl Recorder for Store {
         let mut mood = self.mood.subscribe();
         let now = *mood.wait_for(|&mood| mood != Mood::Hangs).await.unwrap();
         if now == Mood::Away {
-            self.refused.send_modify(|refused| *refused += 1);
             return Err(Unavailable);
         }
-        self.events.send_modify(|events| events.push(event));
+        self.events.send_modify(|events| {
+            if events.iter().all(|known| known.id != event.id) {
+                events.push(event);
+            }
+        });
         Ok(())
     }
 }
@@ -161,30 +159,49 @@ pub(super) struct Site {
     pub(super) intake: EventIntake,
     pub(super) worker: JoinHandle<()>,
     pub(super) server: dial::Server,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) folder: Arc<TempDir>,
 }
 
 impl Site {
     pub(super) async fn open(mood: Mood, capacity: usize) -> Self {
-        Self::with(mood, capacity, Tolls::default()).await
+        Self::on(Arc::new(tempfile::tempdir().unwrap()), mood, capacity, 1 << 20).await
+    }
+
+    /// `folder` is its spool's, which takes `limit` bytes.
+    pub(super) async fn on(folder: Arc<TempDir>, mood: Mood, capacity: usize, limit: u64) -> Self {
+        Self::with(folder, mood, capacity, limit, Tolls::default()).await
     }
 
     /// An address may record so much, and have so many calls refused.
     pub(super) async fn limited(events: &str, refused_calls: &str) -> Self {
         let toll = |rate: &str| Some(Toll::new(rate.parse().unwrap()));
         let tolls = Tolls { events: toll(events), refused_calls: toll(refused_calls) };
-        Self::with(Mood::Up, 100, tolls).await
+        Self::with(Arc::new(tempfile::tempdir().unwrap()), Mood::Up, 100, 1 << 20, tolls).await
     }
 
-    async fn with(mood: Mood, capacity: usize, tolls: Tolls) -> Self {
+    async fn with(folder: Arc<TempDir>, mood: Mood, capacity: usize, limit: u64, tolls: Tolls) -> Self {
         let store = Store::new(mood);
         // A store that is up is waited for, however busy the machine; one that is not is given up at once.
-        let patience = if mood == Mood::Up { Duration::from_secs(600) } else { Duration::from_millis(1) };
+        let (long, short) = (Duration::from_secs(600), Duration::from_millis(1));
+        let patience = if mood == Mood::Up { long } else { short };
         let rules = Rules {
             within: Some(Duration::from_secs(2)),
             links_within: Some(Duration::from_secs(3600)),
             addresses: Some(2),
         };
-        let (intake, worker) = EventIntake::new(capacity, Machines::new(rules), store.clone(), store.clone());
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let settings = Settings { folder: folder.path().to_owned(), limit, age: Duration::from_secs(86_400) };
+        let spool = loop {
+            match Spool::open(&settings, Clock::system(), metrics.clone()) {
+                Ok(spool) => break spool,
+                // The site before it is still closing its files.
+                Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let backing = Backing { rules, directory: store.clone(), recorder: store.clone(), spool, patience };
+        let (intake, worker) = EventIntake::new(capacity, backing);
         let tracker = Tracker {
             tokens: Arc::new(PlainTokens),
             directory: store.clone(),
@@ -193,10 +210,16 @@ impl Site {
             hooks: HashMap::from([("relay".to_owned(), store.clone() as Arc<dyn Hook>)]),
             trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
             tolls,
-            patience: Patience { answer: patience, link: patience, unsubscribe: patience, hook: patience },
+            patience: Patience {
+                store: patience,
+                answer: long,
+                link: long,
+                unsubscribe: long,
+                hook: patience,
+            },
         };
         let server = dial::start(router(tracker), Limits::default()).await;
-        Self { store, intake, worker: tokio::spawn(worker), server }
+        Self { store, intake, worker: tokio::spawn(worker), server, metrics, folder }
     }
 
     pub(super) async fn up() -> Self {

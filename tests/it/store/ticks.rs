@@ -5,7 +5,7 @@ use std::sync::Arc;
 use campaignd::model::{Channel, Control, EventKind, Reason, State};
 use campaignd::store::campaigns::Resolution;
 use campaignd::store::contacts::Suppression;
-use campaignd::store::dispatching::{FailedAttempt, Lease, Member, Rescheduled, Tick};
+use campaignd::store::dispatching::{FailedAttempt, Intent, Lease, Member, Rescheduled, Tick};
 use campaignd::store::jobs::Incarnation;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -17,6 +17,7 @@ on_each_store!(
     an_intent_is_granted_to_its_owner_only,
     an_intent_is_refused_once_the_campaign_stopped,
     an_intent_may_be_repeated,
+    a_grant_that_nobody_heard_of_is_taken_back,
     two_intents_of_one_batch_move_to_the_later,
     recipients_are_judged_again,
     settled_outcomes_move_counters,
@@ -102,6 +103,26 @@ async fn an_intent_may_be_repeated(bed: &Bed) {
     let first = bed.intend(me, &lease).await.unwrap();
     assert_eq!(bed.intend(me, &lease).await.unwrap(), first);
     assert_eq!(bed.store.counts("spring").await.unwrap().unwrap().sending, 2);
+}
+
+/// The answer to the first grant was lost, and a pause came before it was asked for again.
+async fn a_grant_that_nobody_heard_of_is_taken_back(bed: &Bed) {
+    let (me, lease) = leased(bed, 3).await;
+    let (heard, lost) = lease.members.split_at(1);
+    let part = |members: &[Member], to| {
+        let tick = Tick {
+            intents: vec![Intent { to, members: members.to_vec(), ..intent(&lease) }],
+            ..Tick::default()
+        };
+        async move { bed.store.tick(me, &tick).await.unwrap().pop().unwrap() }
+    };
+    assert!(part(heard, 1).await.is_some());
+    assert!(part(lost, 3).await.is_some());
+    bed.store.control("spring", Control::Pause).await.unwrap();
+    assert_eq!(part(lost, 3).await, None);
+    bed.check_law().await;
+    bed.store.rescue(me).await.unwrap();
+    assert_eq!(bed.tally("spring").await, tallied([("planned", 2), ("unknown/crash", 1)]));
 }
 
 async fn two_intents_of_one_batch_move_to_the_later(bed: &Bed) {
