@@ -89,9 +89,10 @@ impl Ration {
         }
     }
 
-    /// How far behind the store's clock a slice may begin.
-    pub(super) fn tolerance(&self) -> i64 {
-        self.tolerance
+    /// How far behind the store's clock a slice may begin: its first places must still be good when the answer is here
+    /// and their message at the socket, or one that waits alone on an idle line would never leave.
+    pub(super) fn behind(&self) -> i64 {
+        (self.tolerance - SPARE).min(self.tolerance / 2).max(0)
     }
 
     /// Whether nothing of the line is in hand.

@@ -141,8 +141,7 @@ impl<C: Clock + Clone> Order<C> {
         let (mut ration, now) = (share.ration(), scope.time());
         self.rests.extend(ration.forget(now).map(|rest| (share.line.clone(), rest)));
         if let Some(length) = ration.wish(now, needed) {
-            let wish =
-                Wish { line: share.line.clone(), length: time(length), behind: time(ration.tolerance()) };
+            let wish = Wish { line: share.line.clone(), length: time(length), behind: time(ration.behind()) };
             self.wishes.push((Asked { scope: scope.clone(), meter: number, length, at: now }, wish));
         } else if let Some(wait) = ration.asks_in(now, needed) {
             self.next = Some(self.next.map_or(time(wait), |next| next.min(time(wait))));

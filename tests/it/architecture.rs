@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock",
         ],
     ),
-    ("track", &["model", "token", "lifecycle", "telemetry", "batcher", "http", "spool"]),
+    ("track", &["model", "token", "clock", "lifecycle", "telemetry", "batcher", "http", "spool"]),
     ("report", &["model", "store"]),
     ("access", &["model", "clock", "store", "http", "lifecycle", "telemetry"]),
     ("admin", &["model", "store", "report", "http", "access"]),

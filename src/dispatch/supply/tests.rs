@@ -218,6 +218,27 @@ fn a_slow_rate_loses_little() {
 }
 
 #[test]
+fn a_message_alone_on_an_idle_line_leaves_soon() {
+    for (rate, burst) in [("150/s", 15), ("30/s", 3), ("14/s", 1), ("1000/s", 100), ("5/s", 20)] {
+        let mut world = World::new(rate, burst, &[0]);
+        for messages in 1..=20 {
+            // The line is idle before each.
+            world.pass(10_000 * MS);
+            let delays = Delays { there: 10 * MS, back: 10 * MS, socket: 5 * MS };
+            let mut waiting = 1;
+            for _ in 0..2_000 {
+                world.pass(MS);
+                let dealt = world.daemons[0].limiter.available().min(waiting);
+                world.turn(0, waiting, delays);
+                waiting -= dealt;
+            }
+            assert_eq!(world.left.len(), messages, "{rate}");
+        }
+        assert!(world.excess() <= 1e-6, "{rate}: {}", world.excess());
+    }
+}
+
+#[test]
 fn who_has_no_work_takes_nothing() {
     let mut world = World::new("300/s", 30, &[0, 0]);
     let delays = Delays { there: MS, back: MS, socket: MS };

@@ -165,7 +165,7 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) async fn open(mood: Mood, capacity: usize) -> Self {
-        Self::on(Arc::new(tempfile::tempdir().unwrap()), mood, capacity, 1 << 20).await
+        Self::with(Arc::new(tempfile::tempdir().unwrap()), mood, capacity, 1 << 20, Tolls::default()).await
     }
 
     /// `folder` is its spool's, which takes `limit` bytes.

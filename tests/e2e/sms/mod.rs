@@ -95,13 +95,16 @@ impl TextShop {
         self.publish("messages", &job).await;
     }
 
-    /// Waits until all messages of `orders` are delivered.
-    async fn orders_delivered(&self, messages: usize) {
-        eventually("the orders", async || {
-            let orders = self.books.fates("orders").await;
-            (orders.len() == messages && orders.values().all(|fate| fate == "delivered")).then_some(())
-        })
-        .await;
+    /// Waits until so many messages of `orders` are delivered.
+    async fn orders_delivered(&self, messages: i64) {
+        let mut orders = Tally::new();
+        while orders != Tally::from([("delivered".to_owned(), messages)]) {
+            orders = eventually(&format!("the orders go on: {orders:?}"), async || {
+                let now = self.books.tally("orders").await;
+                (now != orders).then_some(now)
+            })
+            .await;
+        }
         self.books.assert_balanced("orders").await;
     }
 
