@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use axum::middleware::from_fn;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -27,9 +27,10 @@ use super::parts::{Parts, token_of};
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::rules::templates;
 use super::tracking::{Events, StoreDirectory, TrackingTokens};
+use super::watches;
 use crate::access;
 use crate::admin;
-use crate::amqp::{Broker, EventPublisher, Topology, dead};
+use crate::amqp::{Broker, EventPublisher, Topology};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
@@ -45,7 +46,7 @@ use crate::provider::sandbox::Mailbox;
 use crate::provider::{Receipts, Unheard};
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
-use crate::store::{CONNECTION_WAIT, Error, Store};
+use crate::store::{Error, Store};
 use crate::telemetry::{self, Health, Metrics};
 use crate::token::{Key, Keyring};
 use crate::track::{Patience, Tracker};
@@ -56,10 +57,6 @@ const RECEIPT_QUEUE: usize = 4_096;
 const MESSAGES_PREFETCH: u16 = 200;
 /// What each part has to itself once the deadline has passed.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How often the dead letters are counted.
-const DEAD_LETTERS: Duration = Duration::from_secs(30);
-/// How often readiness asks the store.
-const STORE_CHECK: Duration = Duration::from_secs(2);
 
 /// What the parts are built from.
 struct Daemon {
@@ -131,7 +128,7 @@ async fn prepare(store: &dyn Store) -> Result<()> {
             }
             Err(error) if error.is_transient() => {
                 warn!(error = &error as &dyn std::error::Error, "waiting for the store");
-                sleep(STORE_CHECK).await;
+                sleep(watches::STORE_CHECK).await;
             }
             Err(error) => return Err(error).context("the store"),
         }
@@ -177,7 +174,9 @@ impl Daemon {
         self.start_public(public, &unheard)?;
         self.start_bounces(lmtp);
         self.start_admin(admin, acceptor).await?;
-        self.watch_store();
+        let (store, component) = (self.store.clone(), self.health.component("store"));
+        let part = &self.parts.planning;
+        self.supervisor.spawn("store watch", part, watches::store(store, component, part.clone()));
         info!(version = env!("CARGO_PKG_VERSION"), "campaignd runs");
         started(listening);
         let failure = loop {
@@ -277,7 +276,9 @@ impl Daemon {
             intake.run(stop).await;
             Ok::<(), Error>(())
         });
-        self.watch_dead_letters(broker.clone());
+        let (part, metrics) = (&self.parts.planning, self.metrics.clone());
+        let counting = watches::dead_letters(broker.clone(), metrics, part.clone());
+        self.supervisor.spawn("dead letter watch", part, counting);
         let publisher = EventPublisher {
             broker,
             topology: Topology::default(),
@@ -348,45 +349,6 @@ impl Daemon {
         let router =
             guarded(router, address, &self.config.http, store, (self.clock.clone(), metrics), tasks).await;
         serve_on_own_thread(listener, router, &self.parts.admin)
-    }
-
-    /// Readiness follows the store.
-    fn watch_store(&self) {
-        let (store, part) = (self.store.clone(), self.parts.planning.clone());
-        let component = self.health.component("store");
-        self.supervisor.spawn("store watch", &self.parts.planning, async move {
-            while !part.is_asked() {
-                match timeout(CONNECTION_WAIT, store.check()).await {
-                    Ok(Ok(())) => component.ready(),
-                    Ok(Err(error)) => component.not_ready(error.to_string()),
-                    Err(_) => component.not_ready("the store does not answer"),
-                }
-                tokio::select! {
-                    () = part.asked() => {}
-                    () = sleep(STORE_CHECK) => {}
-                }
-            }
-            Ok::<(), Error>(())
-        });
-    }
-
-    /// Counts the dead letters now and then; a broker that is away is the intake's matter.
-    fn watch_dead_letters(&self, broker: Broker) {
-        let (metrics, part) = (self.metrics.clone(), self.parts.planning.clone());
-        self.supervisor.spawn("dead letter watch", &self.parts.planning, async move {
-            let topology = Topology::default();
-            while !part.is_asked() {
-                if let Ok(listing) = dead::list(&broker, &topology, 0).await {
-                    let total = i64::from(listing.total);
-                    metrics.dead_letters.with_label_values(&[topology.dead().as_str()]).set(total);
-                }
-                tokio::select! {
-                    () = part.asked() => {}
-                    () = sleep(DEAD_LETTERS) => {}
-                }
-            }
-            Ok::<(), Error>(())
-        });
     }
 
     fn receipt_book(&self) -> ReceiptBook {

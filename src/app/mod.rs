@@ -13,6 +13,7 @@ mod parts;
 mod receipts;
 mod rules;
 mod tracking;
+mod watches;
 
 use std::sync::Arc;
 
