@@ -134,7 +134,16 @@ impl Sns {
     /// # Errors
     /// When the call cannot be signed.
     pub fn notification(&self, message: &str) -> Result<Call, Unspecified> {
-        self.call("Notification", &[("Message", message), ("Subject", "Amazon SES Email Event Notification")])
+        self.notification_of(jiff::Timestamp::now().as_second(), message)
+    }
+
+    /// One that was published at this second.
+    ///
+    /// # Errors
+    /// When the call cannot be signed.
+    pub fn notification_of(&self, second: i64, message: &str) -> Result<Call, Unspecified> {
+        let fields = [("Message", message), ("Subject", "Amazon SES Email Event Notification")];
+        self.call("Notification", second, &fields)
     }
 
     pub fn subscribe_url(&self) -> String {
@@ -146,6 +155,7 @@ impl Sns {
     pub fn confirmation(&self, subscribe_url: &str) -> Result<Call, Unspecified> {
         self.call(
             "SubscriptionConfirmation",
+            jiff::Timestamp::now().as_second(),
             &[
                 ("Message", "You have chosen to subscribe."),
                 ("SubscribeURL", subscribe_url),
@@ -154,11 +164,13 @@ impl Sns {
         )
     }
 
-    fn call(&self, kind: &str, more: &[(&str, &str)]) -> Result<Call, Unspecified> {
+    fn call(&self, kind: &str, second: i64, more: &[(&str, &str)]) -> Result<Call, Unspecified> {
+        let at = jiff::Timestamp::from_second(second).map_err(|_| Unspecified)?;
+        let at = at.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string();
         let mut fields = more.to_vec();
         fields.extend([
             ("MessageId", "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324"),
-            ("Timestamp", "2026-11-21T00:00:00.000Z"),
+            ("Timestamp", &at),
             ("TopicArn", &self.topic),
             ("Type", kind),
         ]);

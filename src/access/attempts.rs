@@ -2,11 +2,13 @@
 //! the processor. Holds a bounded number of peers.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::http::network_of;
 
 /// Wrong tokens of one peer in one window; then none of its tokens is looked at until the window ends.
 pub(super) const MOST: u32 = 20;
@@ -33,13 +35,13 @@ impl Attempts {
     /// How long the peer's tokens are not looked at.
     pub(super) fn locked(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.get(&whole(peer)).filter(|window| window.wrong >= MOST)?.left(now)
+        peers.get(&network_of(peer)).filter(|window| window.wrong >= MOST)?.left(now)
     }
 
     /// Counts a wrong token. Returns whether this one locked the peer out.
     pub(super) fn wrong(&self, peer: IpAddr, now: Instant) -> bool {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let peer = whole(peer);
+        let peer = network_of(peer);
         if peers.len() >= PEERS && !peers.contains_key(&peer) {
             make_room(&mut peers, now);
         }
@@ -59,14 +61,6 @@ fn make_room(peers: &mut HashMap<IpAddr, Window>, now: Instant) {
         && let Some(oldest) = peers.iter().min_by_key(|(_, window)| window.began).map(|(peer, _)| *peer)
     {
         peers.remove(&oldest);
-    }
-}
-
-/// Whoever has one IPv6 address has the 2^64 around it (RFC 6177).
-fn whole(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -99,7 +93,6 @@ mod tests {
         }
         assert!(attempts.locked(peer("2001:db8::ffff"), now).is_some());
         assert!(attempts.locked(peer("2001:db8:0:1::1"), now).is_none());
-        assert_eq!(whole(peer("::ffff:192.0.2.1")), peer("192.0.2.1"));
     }
 
     #[test]

@@ -1,11 +1,16 @@
-//! Where RabbitMQ is and how it is dialled: with a time limit, a heartbeat, and no recovery behind our back.
+//! Where RabbitMQ is and how it is dialled: with a time limit, a heartbeat, TLS where the URL is `amqps://`, and no
+//! recovery behind our back.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use lapin::types::ShortString;
 use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
+
+use super::secured::Secured;
+use crate::tls::{Files, InvalidTls};
 
 /// Seconds between heartbeats where the URL names none: a frozen broker is noticed within twice that.
 const HEARTBEAT: u16 = 10;
@@ -19,20 +24,28 @@ const STEADY: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Broker {
     uri: AMQPUri,
+    secured: Option<Secured>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     #[error("the AMQP address is not of the form amqp://user:password@host:5672/vhost (`/` is written %2f)")]
     Url,
-    #[error(
-        "amqps:// is not built into this version: use amqp:// on a trusted network, or through a local TLS tunnel"
-    )]
-    NoTls,
+    #[error("TLS to RabbitMQ cannot be used")]
+    Tls(#[from] InvalidTls),
     #[error("RabbitMQ at {0} did not answer within 10 s")]
     Timeout(String),
     #[error("RabbitMQ at {broker} refused the connection")]
     Dial { broker: String, source: lapin::Error },
+    #[error(
+        "no TLS with RabbitMQ at {broker}; check that its certificate is for this host, that `ca_file` in [amqp] has the \
+         authority that signed it, and that the port is one for TLS (as a rule 5671)"
+    )]
+    Handshake { broker: String, source: lapin::Error },
+    #[error(
+        "what answers at {broker} broke off without a word of AMQP; if that port is for TLS, write amqps:// in amqp.url"
+    )]
+    NotAmqp { broker: String, source: lapin::Error },
     #[error("RabbitMQ broke off")]
     Broken(#[from] lapin::Error),
     #[error("RabbitMQ has no queue `{0}`: start the daemon once, it declares its queues")]
@@ -74,32 +87,64 @@ pub trait Observe: Send + Sync {
 
 impl Broker {
     /// # Errors
-    /// [`BrokerError::Url`], without the URL: it may hold a password. [`BrokerError::NoTls`] for `amqps`.
+    /// As of [`Broker::new`].
     pub fn parse(url: &str) -> Result<Self, BrokerError> {
+        Broker::new(url, &Files::default())
+    }
+
+    /// `files` count where the URL is `amqps://`.
+    ///
+    /// # Errors
+    /// [`BrokerError::Url`], without the URL: it may hold a password. [`BrokerError::Tls`] where a file cannot be read.
+    pub fn new(url: &str, files: &Files) -> Result<Self, BrokerError> {
         let mut uri: AMQPUri = url.parse().map_err(|_| BrokerError::Url)?;
-        if uri.scheme == AMQPScheme::AMQPS {
-            // lapin without its TLS features would take it for amqp, and send the password in the clear.
-            return Err(BrokerError::NoTls);
-        }
+        let secured = match uri.scheme {
+            AMQPScheme::AMQP => None,
+            AMQPScheme::AMQPS => Some(Secured::new(&uri.authority.host, files)?),
+        };
+        // TLS is ours: to lapin it is a stream like any other.
+        uri.scheme = AMQPScheme::AMQP;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         // Bounds the blocking connect of lapin's own thread, which our time limit cannot stop.
         uri.query.connection_timeout.get_or_insert(DIAL_TIMEOUT.as_secs() * 1000);
-        Ok(Broker { uri })
+        Ok(Broker { uri, secured })
     }
 
     /// A fresh connection, named so that an operator finds it in RabbitMQ's own lists.
     ///
     /// # Errors
-    /// [`BrokerError::Timeout`] or [`BrokerError::Dial`].
+    /// [`BrokerError::Timeout`], [`BrokerError::Handshake`], [`BrokerError::NotAmqp`] or [`BrokerError::Dial`].
     pub async fn dial(&self, name: &str) -> Result<Connection, BrokerError> {
         // Auto-recovery stays off: it delivers again behind our back, and hangs for good once its budget is
         // spent.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        match tokio::time::timeout(DIAL_TIMEOUT, Connection::connect_uri(self.uri.clone(), properties)).await
-        {
+        let uri = self.uri.clone();
+        let connecting = async {
+            match &self.secured {
+                None => Connection::connect_uri(uri, properties).await,
+                Some(secured) => {
+                    Connection::connect_uri_with_runtime(uri, properties, secured.runtime()).await
+                }
+            }
+        };
+        match tokio::time::timeout(DIAL_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(source)) => Err(BrokerError::Dial { broker: self.to_string(), source }),
+            Ok(Err(source)) => Err(self.refused(source)),
             Err(_) => Err(BrokerError::Timeout(self.to_string())),
+        }
+    }
+
+    fn refused(&self, source: lapin::Error) -> BrokerError {
+        let broker = self.to_string();
+        match source.kind() {
+            ErrorKind::IOError(error) if error.get_ref().is_some_and(|error| error.is::<rustls::Error>()) => {
+                BrokerError::Handshake { broker, source }
+            }
+            ErrorKind::ParsingError(_) if self.secured.is_none() => BrokerError::NotAmqp { broker, source },
+            ErrorKind::IOError(error) if self.secured.is_none() && broke_off(error.kind()) => {
+                BrokerError::NotAmqp { broker, source }
+            }
+            _ => BrokerError::Dial { broker, source },
         }
     }
 }
@@ -114,6 +159,14 @@ impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Broker({self})")
     }
+}
+
+/// The connection was there, and ended in its first words.
+fn broke_off(error: io::ErrorKind) -> bool {
+    matches!(
+        error,
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// Closes in order, so that everything written before is processed. A connection that is already lost needs
@@ -179,7 +232,21 @@ mod tests {
         assert_eq!(format!("{broker:?}"), "Broker(mq.example:5673, vhost `shop`)");
         let error = Broker::parse("amqp://news:hush@mq.example:port/shop").unwrap_err();
         assert!(!format!("{error:?} {error}").contains("hush"));
-        assert!(matches!(Broker::parse("amqps://news:hush@mq.example/shop"), Err(BrokerError::NoTls)));
+    }
+
+    #[test]
+    fn a_url_with_tls_gets_its_port_and_its_files_are_read() {
+        let certified = rcgen::generate_simple_self_signed(vec!["mq.example".to_owned()]).unwrap();
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(ca.path(), certified.cert.pem()).unwrap();
+        let files = Files { ca: Some(ca.path().to_owned()), identity: None };
+        let broker = Broker::new("amqps://news:hush@mq.example/shop", &files).unwrap();
+        assert_eq!(broker.to_string(), "mq.example:5671, vhost `shop`");
+        assert!(broker.secured.is_some());
+
+        let files = Files { ca: Some("/nowhere.pem".into()), identity: None };
+        let error = Broker::new("amqps://news:hush@mq.example/shop", &files).unwrap_err();
+        assert!(matches!(error, BrokerError::Tls(_)), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod dead;
 pub mod events;
 pub mod letter;
 pub mod publish;
+mod secured;
 pub mod topology;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use axum::middleware::from_fn;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -18,21 +18,25 @@ use super::bounces;
 use super::door::guarded;
 use super::hooks::{behind_routes, hooks, write_calls};
 use super::lanes::{account_limit, channel_limit, lanes, mailbox};
-use super::listeners::{Listening, bind, on_main_runtime, refuse_strange_sites, serve_on_own_thread};
+use super::listeners::{
+    Listening, bind, on_main_runtime, public_limits, refuse_strange_sites, serve_on_own_thread, tolls,
+};
 use super::observers::{AmqpObserver, Observers, PublisherObserver};
 use super::outbox::StoreOutbox;
+use super::parts::{Parts, token_of};
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::rules::templates;
 use super::tracking::{Events, StoreDirectory, TrackingTokens};
+use super::watches;
 use crate::access;
 use crate::admin;
-use crate::amqp::{Broker, EventPublisher, Topology, dead};
+use crate::amqp::{Broker, EventPublisher, Topology};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::dispatch::{Campaigns, Heart, Lane, LaneHandle, Ledger, ledger};
-use crate::http::{Limits, serve};
+use crate::http::serve;
 use crate::intake::{self, Accept, Intake};
-use crate::lifecycle::{Shutdown, Signal, Signals, Supervisor, Unfinished};
+use crate::lifecycle::{Signal, Signals, Supervisor, Unfinished};
 use crate::model::Receipt;
 use crate::model::access::Actor;
 use crate::model::audit::{Action, Deed, Ending};
@@ -42,7 +46,7 @@ use crate::provider::sandbox::Mailbox;
 use crate::provider::{Receipts, Unheard};
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
-use crate::store::{CONNECTION_WAIT, Error, Store};
+use crate::store::{Error, Store};
 use crate::telemetry::{self, Health, Metrics};
 use crate::token::{Key, Keyring};
 use crate::track::{Patience, Tracker};
@@ -53,25 +57,6 @@ const RECEIPT_QUEUE: usize = 4_096;
 const MESSAGES_PREFETCH: u16 = 200;
 /// What each part has to itself once the deadline has passed.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How often the dead letters are counted.
-const DEAD_LETTERS: Duration = Duration::from_secs(30);
-/// How often readiness asks the store.
-const STORE_CHECK: Duration = Duration::from_secs(2);
-
-/// One stop a part, in the order in which they drain.
-struct Parts {
-    intake: Shutdown,
-    planning: Shutdown,
-    lanes: Shutdown,
-    tracking: Shutdown,
-    /// Ends by itself once nothing more comes from tracking.
-    events: Shutdown,
-    /// Ends by itself once nothing more comes from the lanes.
-    recorder: Shutdown,
-    heart: Shutdown,
-    publishing: Shutdown,
-    admin: Shutdown,
-}
 
 /// What the parts are built from.
 struct Daemon {
@@ -143,7 +128,7 @@ async fn prepare(store: &dyn Store) -> Result<()> {
             }
             Err(error) if error.is_transient() => {
                 warn!(error = &error as &dyn std::error::Error, "waiting for the store");
-                sleep(STORE_CHECK).await;
+                sleep(watches::STORE_CHECK).await;
             }
             Err(error) => return Err(error).context("the store"),
         }
@@ -189,7 +174,9 @@ impl Daemon {
         self.start_public(public, &unheard)?;
         self.start_bounces(lmtp);
         self.start_admin(admin, acceptor).await?;
-        self.watch_store();
+        let (store, component) = (self.store.clone(), self.health.component("store"));
+        let part = &self.parts.planning;
+        self.supervisor.spawn("store watch", part, watches::store(store, component, part.clone()));
         info!(version = env!("CARGO_PKG_VERSION"), "campaignd runs");
         started(listening);
         let failure = loop {
@@ -270,7 +257,7 @@ impl Daemon {
 
     fn start_amqp(&self, acceptor: &Arc<dyn Accept>) -> Result<()> {
         let Some(amqp) = &self.config.amqp else { return Ok(()) };
-        let broker = Broker::parse(amqp.url.reveal()).context("amqp.url")?;
+        let broker = Broker::new(amqp.url.reveal(), &amqp.tls).context("amqp.url")?;
         let link = Arc::new(AmqpObserver {
             metrics: self.metrics.clone(),
             component: self.health.component("amqp"),
@@ -289,7 +276,9 @@ impl Daemon {
             intake.run(stop).await;
             Ok::<(), Error>(())
         });
-        self.watch_dead_letters(broker.clone());
+        let (part, metrics) = (&self.parts.planning, self.metrics.clone());
+        let counting = watches::dead_letters(broker.clone(), metrics, part.clone());
+        self.supervisor.spawn("dead letter watch", part, counting);
         let publisher = EventPublisher {
             broker,
             topology: Topology::default(),
@@ -330,10 +319,12 @@ impl Daemon {
             hooks,
             trusted_proxies: self.config.http.trusted_proxies.clone(),
             patience: Patience::default(),
+            tolls: tolls(&self.config.http),
         });
+        let (limits, watch) = (public_limits(&self.config.http), self.observers());
         let part = self.parts.tracking.clone();
         self.supervisor.spawn("http.public", &self.parts.tracking, async move {
-            serve(listener, router, Limits::default(), part.asked()).await;
+            serve(listener, router, limits, watch, part.asked()).await;
             Ok::<(), Error>(())
         });
         Ok(())
@@ -358,45 +349,6 @@ impl Daemon {
         let router =
             guarded(router, address, &self.config.http, store, (self.clock.clone(), metrics), tasks).await;
         serve_on_own_thread(listener, router, &self.parts.admin)
-    }
-
-    /// Readiness follows the store.
-    fn watch_store(&self) {
-        let (store, part) = (self.store.clone(), self.parts.planning.clone());
-        let component = self.health.component("store");
-        self.supervisor.spawn("store watch", &self.parts.planning, async move {
-            while !part.is_asked() {
-                match timeout(CONNECTION_WAIT, store.check()).await {
-                    Ok(Ok(())) => component.ready(),
-                    Ok(Err(error)) => component.not_ready(error.to_string()),
-                    Err(_) => component.not_ready("the store does not answer"),
-                }
-                tokio::select! {
-                    () = part.asked() => {}
-                    () = sleep(STORE_CHECK) => {}
-                }
-            }
-            Ok::<(), Error>(())
-        });
-    }
-
-    /// Counts the dead letters now and then; a broker that is away is the intake's matter.
-    fn watch_dead_letters(&self, broker: Broker) {
-        let (metrics, part) = (self.metrics.clone(), self.parts.planning.clone());
-        self.supervisor.spawn("dead letter watch", &self.parts.planning, async move {
-            let topology = Topology::default();
-            while !part.is_asked() {
-                if let Ok(listing) = dead::list(&broker, &topology, 0).await {
-                    let total = i64::from(listing.total);
-                    metrics.dead_letters.with_label_values(&[topology.dead().as_str()]).set(total);
-                }
-                tokio::select! {
-                    () = part.asked() => {}
-                    () = sleep(DEAD_LETTERS) => {}
-                }
-            }
-            Ok::<(), Error>(())
-        });
     }
 
     fn receipt_book(&self) -> ReceiptBook {
@@ -473,36 +425,4 @@ impl Daemon {
         info!("drained");
         Ok(())
     }
-}
-
-impl Parts {
-    fn new() -> Self {
-        Parts {
-            intake: Shutdown::new("intake"),
-            planning: Shutdown::new("planning"),
-            lanes: Shutdown::new("lanes"),
-            tracking: Shutdown::new("tracking"),
-            events: Shutdown::new("events"),
-            recorder: Shutdown::new("recorder"),
-            heart: Shutdown::new("heartbeat"),
-            publishing: Shutdown::new("publishing"),
-            admin: Shutdown::new("admin"),
-        }
-    }
-
-    fn in_order(&self) -> [&Shutdown; 9] {
-        let Parts { intake, planning, lanes, tracking, events, recorder, heart, publishing, admin } = self;
-        [intake, planning, lanes, tracking, events, recorder, heart, publishing, admin]
-    }
-}
-
-/// The same stop as a token.
-fn token_of(part: &Shutdown) -> CancellationToken {
-    let token = CancellationToken::new();
-    let (part, cancel) = (part.clone(), token.clone());
-    tokio::spawn(async move {
-        part.asked().await;
-        cancel.cancel();
-    });
-    token
 }

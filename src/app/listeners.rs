@@ -1,7 +1,8 @@
 //! The two listeners. The admin one has a thread of its own, so that probes and metrics answer under load.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use axum::Router;
@@ -9,12 +10,15 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use hyper::{HeaderMap, StatusCode};
+use ipnet::{IpNet, Ipv4Net};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::info;
 
-use crate::http::{Limits, Problem, serve};
+use crate::config;
+use crate::http::{Limits, Problem, Toll, serve};
 use crate::lifecycle::{Activity, Shutdown};
+use crate::track::Tolls;
 
 /// Where the listeners are, also where the configuration leaves their ports to the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,29 @@ pub(super) async fn bind_to(key: &str, scheme: &str, address: SocketAddr) -> Res
     })?;
     info!("{key} listens on {scheme}://{}", listener.local_addr().unwrap_or(address));
     Ok(listener)
+}
+
+/// What the public listener grants its peers. Behind a proxy there is one address for everybody, and on loopback there
+/// is nobody to be kept from.
+pub(super) fn public_limits(http: &config::Http) -> Limits {
+    let most = http.limits.connections;
+    let loopback =
+        [IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)), Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).into()];
+    Limits {
+        connections: most,
+        connections_per_address: http.limits.connections_per_address.unwrap_or(most),
+        exempt: http.trusted_proxies.iter().copied().chain(loopback).collect(),
+        head_within: http.limits.head_within,
+        ..Limits::default()
+    }
+}
+
+/// What one address may use of the public routes.
+pub(super) fn tolls(http: &config::Http) -> Tolls {
+    Tolls {
+        events: http.limits.requests_per_address.map(Toll::new),
+        refused_calls: http.limits.refused_calls_per_address.map(Toll::new),
+    }
 }
 
 /// Routes that need the store run on the main runtime: its connections live there.
@@ -93,7 +120,9 @@ pub(super) fn serve_on_own_thread(listener: TcpListener, router: Router, part: &
     std::thread::Builder::new().name("admin".into()).spawn(move || {
         runtime.block_on(async move {
             match TcpListener::from_std(listener) {
-                Ok(listener) => serve(listener, router, Limits::default(), shutdown.asked()).await,
+                Ok(listener) => {
+                    serve(listener, router, Limits::default(), Arc::new(()), shutdown.asked()).await;
+                }
                 Err(error) => tracing::error!("http.admin cannot be served: {error}"),
             }
         });

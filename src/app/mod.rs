@@ -9,9 +9,11 @@ mod lanes;
 mod listeners;
 mod observers;
 mod outbox;
+mod parts;
 mod receipts;
 mod rules;
 mod tracking;
+mod watches;
 
 use std::sync::Arc;
 
@@ -35,9 +37,8 @@ pub use rules::templates;
 /// When its URL cannot be used.
 pub fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
     match &config.store.kind {
-        StoreKind::Postgres => {
-            let store =
-                PgStore::new(config.store.url.reveal(), config.store.connections).context("store.url")?;
+        StoreKind::Postgres(url) => {
+            let store = PgStore::at(url, config.store.connections).context("store.url")?;
             Ok(Arc::new(store))
         }
         StoreKind::Sqlite(file) => {

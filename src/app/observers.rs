@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::amqp::{self, SessionEnd};
+use crate::http;
 use crate::intake::{self, Received, Settled};
 use crate::telemetry::{Component, Metrics};
 use crate::track;
@@ -27,6 +28,20 @@ impl track::Observer for Observers {
     fn answered(&self, kind: &'static str, verdict: &'static str, code: u16, elapsed: Duration) {
         self.metrics.tracking_requests.with_label_values(&[kind, verdict, &code.to_string()]).inc();
         self.metrics.tracking_request_duration.observe(elapsed.as_secs_f64());
+    }
+}
+
+impl http::Watch for Observers {
+    fn opened(&self) {
+        self.metrics.public_connections.inc();
+    }
+
+    fn closed(&self) {
+        self.metrics.public_connections.dec();
+    }
+
+    fn turned_away(&self) {
+        self.metrics.public_connections_refused.inc();
     }
 }
 

@@ -10,8 +10,9 @@ use super::output::{Output, counted};
 use super::warn;
 use crate::amqp::Broker;
 use crate::app;
-use crate::config::{self, Config};
+use crate::config::{self, Config, StoreKind};
 use crate::provider::Receipts;
+use crate::store::postgres::PgStore;
 
 /// What a configuration and its templates are made of, or all that is wrong with them, a line each.
 pub(super) struct Checked {
@@ -52,9 +53,9 @@ pub(super) fn examine(path: &Path) -> Checked {
                     checked.problems.push(format!("{}: providers.{name}: {error:#}", path.display()));
                 }
             }
-            if let Some(Err(error)) = config.amqp.as_ref().map(|amqp| Broker::parse(amqp.url.reveal())) {
-                checked.problems.push(format!("{}: amqp.url: {error}", path.display()));
-            }
+            checked
+                .problems
+                .extend(unusable(&config).map(|problem| format!("{}: {problem}", path.display())));
             let dir = config.templates.dir.clone();
             checked.config = Some(config);
             dir
@@ -76,6 +77,20 @@ pub(super) fn examine(path: &Path) -> Checked {
         Err(problems) => checked.problems.extend(problems.iter().map(ToString::to_string)),
     }
     checked
+}
+
+/// Services around the daemon that cannot be reached as they are configured, as far as that shows without connecting.
+fn unusable(config: &Config) -> impl Iterator<Item = String> {
+    let store = match &config.store.kind {
+        StoreKind::Postgres(url) => PgStore::at(url, 1).err().map(|error| told("store.url", error)),
+        StoreKind::Sqlite(_) => None,
+    };
+    let broker = config.amqp.as_ref().and_then(|amqp| Broker::new(amqp.url.reveal(), &amqp.tls).err());
+    store.into_iter().chain(broker.map(|error| told("amqp", error)))
+}
+
+fn told(key: &str, error: impl Into<anyhow::Error>) -> String {
+    format!("{key}: {:#}", error.into())
 }
 
 /// Where a configuration that is wrong elsewhere has its templates, so that theirs are found at the same time.

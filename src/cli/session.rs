@@ -100,20 +100,19 @@ pub(super) fn broker(config: &Config) -> Result<Broker, Failure> {
             "no RabbitMQ is configured, so there is no dead-letter queue: set `url` under [amqp]"
         )));
     };
-    Broker::parse(amqp.url.reveal()).map_err(Failure::usage)
+    Broker::new(amqp.url.reveal(), &amqp.tls).map_err(Failure::usage)
 }
 
 /// Where the store is, without its password.
 fn place(store: &config::Store) -> String {
     match &store.kind {
         StoreKind::Sqlite(file) => format!("SQLite at {}", file.display()),
-        StoreKind::Postgres => postgres(store.url.reveal()),
+        StoreKind::Postgres(url) => postgres(&url.config),
     }
 }
 
 /// `PostgreSQL at 127.0.0.1:5432, database `campaignd``.
-fn postgres(url: &str) -> String {
-    let Ok(parsed) = url.parse::<tokio_postgres::Config>() else { return "PostgreSQL".to_owned() };
+fn postgres(parsed: &tokio_postgres::Config) -> String {
     let ports = parsed.get_ports();
     let hosts = parsed.get_hosts().iter().enumerate().map(|(index, host)| {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
@@ -134,11 +133,11 @@ mod tests {
     #[test]
     fn a_place_says_where_and_no_password() {
         assert_eq!(
-            postgres("postgres://user:hunter2@db.internal:6432/news"),
+            postgres(&"postgres://user:hunter2@db.internal:6432/news".parse().unwrap()),
             "PostgreSQL at db.internal:6432, database `news`"
         );
         assert_eq!(
-            postgres("postgresql://user:hunter2@a,b:7000/news"),
+            postgres(&"postgresql://user:hunter2@a,b:7000/news".parse().unwrap()),
             "PostgreSQL at a:5432, b:7000, database `news`"
         );
     }

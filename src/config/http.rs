@@ -2,7 +2,7 @@
 //! store.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::grammar;
 use super::reader::Table;
 use super::secret::Secret;
+use crate::model::rate::{Period, Rate};
 
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -26,6 +27,22 @@ pub struct Http {
     pub public_url: String,
     /// Only a request from here may say by `X-Forwarded-For` whom it is for.
     pub trusted_proxies: Vec<IpNet>,
+    pub limits: HttpLimits,
+}
+
+/// What the public listener grants. Those per address count neither loopback nor, for connections, trusted proxies.
+#[derive(Debug, Clone)]
+pub struct HttpLimits {
+    /// At a time, in total.
+    pub connections: usize,
+    /// At a time, of one address; `None`: as many as there are.
+    pub connections_per_address: Option<usize>,
+    /// Opens, clicks and unsubscribes with a true token.
+    pub requests_per_address: Option<Rate>,
+    /// Calls of hooks that were not taken; beyond it none of the address's is looked at.
+    pub refused_calls_per_address: Option<Rate>,
+    /// Until a request's head is complete, and between two requests.
+    pub head_within: Duration,
 }
 
 impl Http {
@@ -76,8 +93,33 @@ pub(super) fn http(mut table: Table<'_>) -> Option<Http> {
     let trusted_proxies = table.list("trusted_proxies", grammar::network).unwrap_or_default();
     let admin_hosts = table.list("admin_hosts", grammar::host).unwrap_or_default();
     let token = table.secret("token", "token_file", |token| grammar::line(token).map(drop));
+    let limits = limits(table.table("limits"));
     table.finish();
-    Some(Http { public, admin, admin_hosts, token, public_url: public_url?, trusted_proxies })
+    Some(Http { public, admin, admin_hosts, token, public_url: public_url?, trusted_proxies, limits })
+}
+
+fn limits(mut table: Table<'_>) -> HttpLimits {
+    const WANTED: &str = "a whole number, at least 1";
+    let connections = table.number("connections", WANTED).map_or(4_096, NonZeroUsize::get);
+    let connections_per_address = match table.is_off("connections_per_address") {
+        true => None,
+        false => Some(table.number("connections_per_address", WANTED).map_or(512, NonZeroUsize::get)),
+    };
+    let mut rate = |key, count| match table.is_off(key) {
+        true => None,
+        false => Some(table.text(key, str::parse).unwrap_or(Rate { count, period: Period::Second })),
+    };
+    let requests_per_address = rate("requests_per_address", 1_000);
+    let refused_calls_per_address = rate("refused_calls_per_address", 10);
+    let head_within = table.text("head_within", grammar::wait).unwrap_or(Duration::from_secs(10));
+    table.finish();
+    HttpLimits {
+        connections,
+        connections_per_address,
+        requests_per_address,
+        refused_calls_per_address,
+        head_within,
+    }
 }
 
 pub(super) fn tracking(mut table: Table<'_>) -> Tracking {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use super::grammar;
 use super::reader::Table;
 use super::secret::Secret;
+use crate::postgres_url::{InvalidUrl, PostgresUrl};
+use crate::tls::{Files, Identity};
 
 /// The ledger's home.
 #[derive(Debug, Clone)]
@@ -18,7 +20,7 @@ pub struct Store {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreKind {
-    Postgres,
+    Postgres(Box<PostgresUrl>),
     /// The database's file.
     Sqlite(PathBuf),
 }
@@ -27,6 +29,8 @@ pub enum StoreKind {
 #[derive(Debug, Clone)]
 pub struct Amqp {
     pub url: Secret,
+    /// Where the URL is `amqps://`.
+    pub tls: Files,
     /// Unacknowledged jobs a queue, at least 1.
     pub prefetch: u16,
 }
@@ -55,7 +59,7 @@ pub(super) fn store(mut table: Table<'_>) -> Option<Store> {
     let url = url?;
     let kind = match store_kind(url.reveal()).ok()? {
         StoreKind::Sqlite(file) => StoreKind::Sqlite(folder.join(file)),
-        StoreKind::Postgres => StoreKind::Postgres,
+        StoreKind::Postgres(url) => StoreKind::Postgres(Box::new(url.within(&folder))),
     };
     Some(Store { url, kind, connections: connections.map_or(8, NonZeroUsize::get) })
 }
@@ -68,10 +72,12 @@ fn store_kind(url: &str) -> Result<StoreKind, String> {
             false => Err("needs a file, as `sqlite:data/campaignd.db`".to_owned()),
         };
     }
-    let scheme = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    match url.parse::<tokio_postgres::Config>() {
-        Ok(parsed) if scheme && !parsed.get_hosts().is_empty() => Ok(StoreKind::Postgres),
-        _ => Err("is neither `sqlite:FILE` nor `postgres://user:password@host/database`".to_owned()),
+    match url.parse() {
+        Ok(url) => Ok(StoreKind::Postgres(Box::new(url))),
+        Err(InvalidUrl::Form) => {
+            Err("is neither `sqlite:FILE` nor `postgres://user:password@host/database`".to_owned())
+        }
+        Err(invalid) => Err(invalid.to_string()),
     }
 }
 
@@ -80,9 +86,17 @@ pub(super) fn amqp(mut table: Table<'_>) -> Option<Amqp> {
         Ok(_) => Ok(()),
         Err(_) => Err("is not a URL as `amqp://user:password@host:5672/%2f`".to_owned()),
     });
+    let ca = table.path("ca_file");
+    if table.has("cert_file") != table.has("key_file") {
+        let (present, absent) =
+            if table.has("cert_file") { ("cert_file", "key_file") } else { ("key_file", "cert_file") };
+        table.require(absent, &format!("`{present}` needs it beside it"));
+    }
+    let identity = table.path("cert_file").zip(table.path("key_file"));
+    let identity = identity.map(|(certificate, key)| Identity { certificate, key });
     let prefetch = table.number::<NonZeroU16>("prefetch", "a whole number from 1 to 65535");
     table.finish();
-    Some(Amqp { url: url?, prefetch: prefetch.map_or(16, NonZeroU16::get) })
+    Some(Amqp { url: url?, tls: Files { ca, identity }, prefetch: prefetch.map_or(16, NonZeroU16::get) })
 }
 
 pub(super) fn log(mut table: Table<'_>) -> Log {

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use hyper::Uri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 
 use super::channel::{ChannelConfig, OnUnknown};
 use super::provider::{ProviderKind, Tls};
-use super::{Config, ProviderConfig};
+use super::{Config, ProviderConfig, StoreKind};
+use crate::postgres_url::SslMode;
 
 impl Config {
     /// One sentence each, beginning with the key. None of them keeps the daemon from running.
@@ -26,6 +28,7 @@ impl Config {
                     .to_owned(),
             );
         }
+        warnings.extend(self.services_in_the_clear());
         if self.channels.is_empty() {
             warnings.push("channels: none is configured; nothing can be sent".to_owned());
         }
@@ -63,6 +66,29 @@ impl Config {
             }
         }
         warnings
+    }
+
+    /// Services around the daemon to which passwords and addresses travel unprotected.
+    fn services_in_the_clear(&self) -> impl Iterator<Item = String> {
+        let store = match &self.store.kind {
+            StoreKind::Postgres(url) if !url.network_hosts().all(is_local) => match url.mode {
+                SslMode::Disable | SslMode::Prefer => Some(
+                    "the password and every address may go in the clear, or to whoever poses as the server",
+                ),
+                SslMode::Require => Some("whoever poses as the server gets the password and every address"),
+                SslMode::VerifyCa => {
+                    Some("any server with a certificate of that authority may pose as this one")
+                }
+                SslMode::VerifyFull => None,
+            },
+            _ => None,
+        };
+        let store = store.map(|risk| format!("store.url: {risk}; set `sslmode=verify-full`"));
+        let broker = self.amqp.as_ref().and_then(|amqp| amqp.url.reveal().parse::<AMQPUri>().ok());
+        let exposed = broker
+            .filter(|broker| broker.scheme == AMQPScheme::AMQP && !is_local(&broker.authority.host))
+            .map(|_| "amqp.url: the password and the jobs go in the clear; use amqps://".to_owned());
+        store.into_iter().chain(exposed)
     }
 
     /// The providers that cannot tell a message that is sent again from a new one.

@@ -1,6 +1,6 @@
 //! Whom a request comes from, also behind proxies.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
@@ -18,6 +18,14 @@ pub fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr
         client = hop;
     }
     client
+}
+
+/// Whom a limit is for: whoever has one address of IPv6 has the 2^64 around it (RFC 6177).
+pub fn network_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 /// One entry of `X-Forwarded-For`: an address, which some proxies write with brackets or a port.
@@ -41,6 +49,14 @@ mod tests {
             headers.append("x-forwarded-for", HeaderValue::from_static(line));
         }
         client_ip(peer.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn a_network_is_a_64_or_one_address() {
+        let network = |ip: &str| network_of(ip.parse().unwrap()).to_string();
+        assert_eq!(network("2001:db8::ffff"), network("2001:db8::1"));
+        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
     }
 
     #[test]

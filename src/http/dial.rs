@@ -1,6 +1,7 @@
 //! For tests: a router on a real loopback listener, and a client that sends one request on a connection of its own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
@@ -31,7 +32,7 @@ pub(crate) async fn start(router: Router, limits: Limits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, router, limits, stop.clone().cancelled_owned()));
+    let task = tokio::spawn(serve(listener, router, limits, Arc::new(()), stop.clone().cancelled_owned()));
     Server { address, stop, task }
 }
 

@@ -19,12 +19,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+use super::peers::Peers;
 
 /// How long `accept` rests when the process or the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -34,6 +37,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Limits {
     /// Connections at a time; further ones wait in the kernel's backlog.
     pub connections: usize,
+    /// Of those, of one address; further ones are closed at once.
+    pub connections_per_address: usize,
+    /// Networks whose connections are counted only in total.
+    pub exempt: Vec<IpNet>,
     /// From the moment that a connection could send a request until its head is complete. So this is the keep-alive
     /// idle time, too: hyper has one timer for both.
     pub head_within: Duration,
@@ -49,12 +56,28 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
+            connections_per_address: 4096,
+            exempt: Vec::new(),
             head_within: Duration::from_secs(10),
             head_bytes: 16 * 1024,
             lifetime: Duration::from_secs(600),
             finish_within: Duration::from_secs(10),
         }
     }
+}
+
+/// Sees connections come and go, for metrics.
+pub trait Watch: Send + Sync + 'static {
+    fn opened(&self);
+    fn closed(&self);
+    /// Closed at once, since its address held as many as it may.
+    fn turned_away(&self);
+}
+
+impl Watch for () {
+    fn opened(&self) {}
+    fn closed(&self) {}
+    fn turned_away(&self) {}
 }
 
 /// Serves `router` on `listener` until `shutdown` resolves; then closes the listener and returns when the requests under
@@ -66,9 +89,11 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    watch: Arc<dyn Watch>,
     shutdown: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
+    let peers = Peers::new(limits.connections_per_address, limits.exempt.clone());
     let closing = CancellationToken::new();
     let connections = TaskTracker::new();
     let mut http = http1::Builder::new();
@@ -82,10 +107,17 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { break };
+        let Some(visit) = peers.enter(peer.ip()) else {
+            watch.turned_away();
+            continue;
+        };
+        watch.opened();
+        let watch = watch.clone();
         let (http, router, closing, limits) = (http.clone(), router.clone(), closing.clone(), limits.clone());
         connections.spawn(async move {
             converse(&http, stream, peer, router, &limits, &closing).await;
-            drop(place);
+            watch.closed();
+            drop((place, visit));
         });
     }
     drop(listener);
@@ -160,6 +192,7 @@ mod tests {
     use axum::routing::get;
     use bytes::Bytes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
     use tokio::sync::Notify;
 
     use super::*;
@@ -256,6 +289,48 @@ mod tests {
             assert_eq!(client.await.unwrap().status(), 200);
         }
         assert!(most.load(Ordering::SeqCst) <= 2);
+    }
+
+    /// A connection from one of the loopback addresses.
+    async fn from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((ip, 0).into()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    async fn answer_to(mut peer: TcpStream) -> Vec<u8> {
+        let asked = peer.write_all(b"GET / HTTP/1.1\r\nHost: campaignd\r\nConnection: close\r\n\r\n").await;
+        let mut answer = Vec::new();
+        // Whoever was turned away may not even get its request off.
+        if asked.is_ok() && peer.read_to_end(&mut answer).await.is_err() {
+            answer.clear();
+        }
+        answer
+    }
+
+    #[tokio::test]
+    async fn slow_peers_of_one_address_leave_room_for_others() {
+        let limits = Limits {
+            connections: 4,
+            connections_per_address: 2,
+            head_within: Duration::from_secs(600),
+            ..Limits::default()
+        };
+        let server = dial::start(Router::new().route("/", get(|| async { "ok" })), limits).await;
+        let mut slow = Vec::new();
+        for _ in 0..2 {
+            let mut peer = from([127, 0, 0, 2], server.address).await;
+            peer.write_all(b"GET / HTTP/1.1\r\nHost: cam").await.unwrap();
+            slow.push(peer);
+        }
+        for _ in 0..20 {
+            assert_eq!(answer_to(from([127, 0, 0, 2], server.address).await).await, b"");
+            assert!(answer_to(from([127, 0, 0, 3], server.address).await).await.ends_with(b"ok"));
+        }
+        drop(slow);
+        while !answer_to(from([127, 0, 0, 2], server.address).await).await.ends_with(b"ok") {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -40,7 +40,6 @@ use bytes::Bytes;
 pub use hook::{Hook, HookAnswer, HookRefusal, HookRequest, Receipts};
 pub use jwt::InvalidKey;
 pub use permit::{Departures, Permit};
-pub use trust::InvalidTrust;
 pub use unheard::Unheard;
 
 use crate::model::{Content, DeliveryKey, Outcome, Purpose};

@@ -157,7 +157,11 @@ catalogue! {
         "Messages that could not be rendered. Alert on any rise: a template needs data that recipients lack.";
 
     tracking_requests: IntCounterVec = "campaignd_tracking_requests_total" ["kind", "verdict", "code"]
-        "Requests of the public listener: kind open, click, unsubscribe_page, unsubscribe, hook; verdict human, a machine rule, asked, spooled, queued, dropped, forged, unknown_link, unavailable, refused, taken, unknown_provider; the HTTP code. Alert on 5xx over 0.05 % and on any dropped.";
+        "Requests of the public listener: kind open, click, unsubscribe_page, unsubscribe, hook; verdict human, a machine rule, asked, spooled, queued, dropped, limited (over its rate by address: answered, not recorded), forged, unknown_link, unavailable, refused, taken, unknown_provider; the HTTP code. Alert on 5xx over 0.05 % and on any dropped.";
+    public_connections: IntGauge = "campaignd_public_connections" []
+        "Connections open on the public listener. Alert near `http.limits.connections`: beyond it peers wait to be accepted.";
+    public_connections_refused: IntCounter = "campaignd_public_connections_refused_total" []
+        "Connections to the public listener closed at once, since their address held `http.limits.connections_per_address`. A steady rate is an attack, or a proxy that `trusted_proxies` does not name.";
     tracking_request_duration: Histogram = "campaignd_tracking_request_duration_seconds" []
         {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0}
         "Time to answer a request of the public listener. Alert where over 0.05 % take longer than 0.1 s: people wait for their link.";

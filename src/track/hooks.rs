@@ -5,16 +5,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::routes::{Tracker, later, read};
+use super::routes::{Tracker, later, read, too_many};
 use crate::http::{Problem, client_ip, problem};
 
 /// Providers gather receipts into calls of some hundred KiB at most.
@@ -62,15 +61,25 @@ pub(super) async fn call(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
-    let began = Instant::now();
+    let began = std::time::Instant::now();
+    let client = client_ip(peer.ip(), request.headers(), &tracker.trusted_proxies);
+    let toll = tracker.tolls.refused_calls.as_ref().filter(|_| !client.is_loopback());
+    if let Some(wait) = toll.and_then(|toll| toll.wait(client, Instant::now())) {
+        let response = too_many("Too many calls from this address were refused; set them right first.", wait);
+        return tracker.observed("hook", "limited", began, response);
+    }
     let (account, tail) = address(request.uri().path());
     let (verdict, response) = match tracker.hooks.get(account).cloned() {
         None => ("unknown_provider", problem::not_found().await.into_response()),
         Some(hook) => {
             let tail = tail.to_owned();
-            tracker.hand_over(&*hook, tail, peer.ip(), request).await
+            tracker.hand_over(&*hook, tail, client, request).await
         }
     };
+    if let (Some(toll), "refused" | "unknown_provider") = (toll, verdict) {
+        // Whoever is over it already is not charged more.
+        toll.charge(client, Instant::now()).ok();
+    }
     tracker.observed("hook", verdict, began, response)
 }
 
@@ -85,7 +94,7 @@ impl Tracker {
         &self,
         hook: &dyn Hook,
         tail: String,
-        peer: IpAddr,
+        client: IpAddr,
         request: Request,
     ) -> (&'static str, Response) {
         let (head, body) = request.into_parts();
@@ -97,7 +106,7 @@ impl Tracker {
             method: head.method,
             tail,
             query: head.uri.query().unwrap_or_default().to_owned(),
-            peer: client_ip(peer, &head.headers, &self.trusted_proxies),
+            peer: client,
             headers: head.headers,
             body,
         };

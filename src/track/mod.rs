@@ -28,7 +28,7 @@ pub use hooks::{Hook, HookCall, HookError, HookReply};
 pub use intake::{Backing, EventIntake, Fate};
 use machine::Machines;
 pub use machine::Rules;
-pub use routes::{Patience, Tracker, router};
+pub use routes::{Patience, Tolls, Tracker, router};
 
 /// Opens the tokens that messages carry. `None`: not one of ours.
 pub trait Tokens: Send + Sync {
@@ -96,7 +96,8 @@ pub struct Unavailable;
 pub trait Observer: Send + Sync {
     /// `kind` is `open`, `click`, `unsubscribe_page`, `unsubscribe` or `hook`. `verdict` is `human`, a machine rule's name,
     /// `asked` (a page that records nothing), `spooled` (durable on this machine's disk), `queued` (answered before the event
-    /// was durable), `dropped` (nothing took it), `forged`, `unknown_link`, `unavailable`, `refused` (a body that is too large or too
+    /// was durable), `dropped` (nothing took it), `limited` (its address is over its rate; opens and clicks are answered all
+    /// the same), `forged`, `unknown_link`, `unavailable`, `refused` (a body that is too large or too
     /// slow, a call that a hook does not take), `taken` (a call whose receipts are durable), or `unknown_provider`.
     fn answered(&self, kind: &'static str, verdict: &'static str, code: u16, elapsed: Duration);
 }

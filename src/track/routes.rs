@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use super::hooks::{self, Hook};
 use super::page;
 use super::visitor::Visitor;
 use super::{ClickClaims, Directory, EventIntake, Fate, Observer, Tokens};
-use crate::http::{Language, Problem, problem};
+use crate::http::{Language, Problem, Toll, problem};
 use crate::model::{DeliveryKey, Event, EventKind, LinkNo};
 
 /// What a client is told to wait, in seconds, while the store is away.
@@ -56,6 +56,18 @@ pub struct Tracker {
     /// Only behind these does `X-Forwarded-For` count.
     pub trusted_proxies: Vec<IpNet>,
     pub patience: Patience,
+    pub tolls: Tolls,
+}
+
+/// What one address may use. Forged tokens are not charged: to refuse one costs no more than to count it. Loopback is
+/// not charged either.
+#[derive(Debug, Default)]
+pub struct Tolls {
+    /// Opens, clicks and unsubscribes. Beyond it pixel and redirect answer, and nothing is recorded.
+    pub events: Option<Toll>,
+    /// Calls of hooks that are not taken. Beyond it none is looked at, so that nobody can try signatures, and no provider
+    /// waits behind one who does.
+    pub refused_calls: Option<Toll>,
 }
 
 /// How long answers wait for the store.
@@ -122,8 +134,13 @@ async fn open(
     let verdict = match tracker.tokens.open(token.strip_suffix(".gif").unwrap_or(token)) {
         Some(delivery) => {
             let visitor = Visitor::new(&method, &headers, peer.ip(), &tracker.trusted_proxies);
-            let event = event(EventKind::Opened, delivery, None, visitor);
-            verdict(tracker.intake.submit(event, tracker.patience.answer).await)
+            match tracker.charged(visitor.ip) {
+                Ok(()) => {
+                    let event = event(EventKind::Opened, delivery, None, visitor);
+                    verdict(tracker.intake.submit(event, tracker.patience.answer).await)
+                }
+                Err(_) => "limited",
+            }
         }
         None => "forged",
     };
@@ -198,8 +215,13 @@ impl Tracker {
         let Ok(target) = HeaderValue::try_from(utf8_percent_encode(&target, UNSENDABLE).to_string()) else {
             return ("unknown_link", no_such_link());
         };
-        let event = event(EventKind::Clicked, delivery, Some(link), visitor);
-        let verdict = verdict(self.intake.submit(event, self.patience.answer).await);
+        let verdict = match self.charged(visitor.ip) {
+            Ok(()) => {
+                let event = event(EventKind::Clicked, delivery, Some(link), visitor);
+                verdict(self.intake.submit(event, self.patience.answer).await)
+            }
+            Err(_) => "limited",
+        };
         // No Referrer-Policy: a redirect passes on the referrer of the page that held the link, never its own address, so
         // that the target sees what it would see without us.
         let headers = [
@@ -215,6 +237,12 @@ impl Tracker {
         visitor: Visitor,
         language: Language,
     ) -> (&'static str, Response) {
+        if let Err(wait) = self.charged(visitor.ip) {
+            return (
+                "limited",
+                too_many("Too many unsubscribes come from this address; try again later.", wait),
+            );
+        }
         // A mail provider's machine posts this because a person asked it to: it counts as the person's.
         let visitor = Visitor { machine: None, ..visitor };
         let event = event(EventKind::Unsubscribed, delivery, None, visitor);
@@ -226,6 +254,15 @@ impl Tracker {
             }
         };
         (verdict(fate), response)
+    }
+
+    /// # Errors
+    /// How long until the address may record something again.
+    fn charged(&self, ip: IpAddr) -> Result<(), Duration> {
+        match &self.tolls.events {
+            Some(toll) if !ip.is_loopback() => toll.charge(ip, tokio::time::Instant::now()),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn observed(
@@ -290,6 +327,12 @@ pub(super) async fn read(body: Body, most: usize, advice: &str) -> Result<Bytes,
 fn no_such_link() -> Response {
     Problem::new(StatusCode::NOT_FOUND, "This link is not known here; check that it was copied whole.")
         .into_response()
+}
+
+pub(super) fn too_many(detail: &str, wait: Duration) -> Response {
+    let seconds = wait.as_secs() + 1;
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail);
+    ([(header::RETRY_AFTER, seconds.to_string())], problem).into_response()
 }
 
 pub(super) fn later(detail: &str) -> Response {

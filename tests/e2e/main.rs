@@ -64,6 +64,8 @@ mod stalls;
 #[cfg(test)]
 mod templates;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod tracking;
 #[cfg(test)]
 mod turns;

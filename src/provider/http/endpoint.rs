@@ -10,9 +10,10 @@ use http::{HeaderValue, Uri};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::super::trust::{InvalidTrust, Trust};
+use super::super::trust::Trust;
 use super::socket::{self, Socket};
 use crate::model::{Outcome, Reason};
+use crate::tls::InvalidTls;
 
 /// How long to wait for the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub enum InvalidEndpoint {
     )]
     Url,
     #[error(transparent)]
-    Trust(#[from] InvalidTrust),
+    Trust(#[from] InvalidTls),
 }
 
 /// A connection on which nothing was said yet, but for the TLS handshake.

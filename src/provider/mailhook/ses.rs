@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use super::sns::{Envelope, Kind, NoCertificate, SigningKey};
-use super::{json, posted, refusal};
+use super::{is_fresh, json, posted, refusal};
 use crate::config::SesHookSettings;
 use crate::provider::http::{Client, Endpoint, InvalidEndpoint, Timeouts};
 use crate::provider::{Hook, HookAnswer, HookRefusal, HookRequest};
@@ -121,14 +121,22 @@ impl SesHook {
         }
     }
 
-    fn verify(&self, envelope: &Envelope) -> Result<(), HookRefusal> {
+    /// SNS comes again for an hour, with the first time's instant.
+    fn verify(&self, envelope: &Envelope, now: Timestamp) -> Result<(), HookRefusal> {
         let Some(key) = self.key(envelope)? else {
             return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "the certificate is not here yet"));
         };
-        if key.signed(envelope) {
+        if !key.signed(envelope) {
+            return Err(refusal(
+                StatusCode::FORBIDDEN,
+                "the signature is not made with the certificate's key",
+            ));
+        }
+        let at = envelope.timestamp.parse::<Timestamp>();
+        if at.is_ok_and(|at| is_fresh(at.as_second(), now)) {
             return Ok(());
         }
-        Err(refusal(StatusCode::FORBIDDEN, "the signature is not made with the certificate's key"))
+        Err(refusal(StatusCode::FORBIDDEN, "the call is older than a day, or our clock is wrong"))
     }
 
     async fn fetch_key(&self, envelope: &Envelope) -> Result<(), HookRefusal> {
@@ -186,7 +194,7 @@ impl SesHook {
         now: Timestamp,
     ) -> Result<HookAnswer, HookRefusal> {
         let envelope = self.envelope(request)?;
-        self.verify(&envelope)?;
+        self.verify(&envelope, now)?;
         let receipts = match envelope.kind {
             Kind::Notification => event::receipts(&self.name, &self.domain, &envelope.message, now),
             Kind::SubscriptionConfirmation => Vec::new(),
@@ -211,7 +219,7 @@ impl Hook for SesHook {
             self.fetch_key(&envelope).await?;
         }
         if envelope.kind == Kind::SubscriptionConfirmation {
-            self.verify(&envelope)?;
+            self.verify(&envelope, Timestamp::now())?;
             self.confirm(&envelope).await?;
         }
         Ok(())

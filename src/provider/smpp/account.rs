@@ -12,8 +12,9 @@ use super::pdu::Address;
 use super::receipt::Ids;
 use crate::config::SmppSettings;
 use crate::model::Outcome;
+use crate::provider::Receipts;
 use crate::provider::trust::Trust;
-use crate::provider::{InvalidTrust, Receipts};
+use crate::tls::InvalidTls;
 
 pub(super) struct Account {
     pub(super) name: String,
@@ -37,7 +38,7 @@ struct Bind {
 
 impl Account {
     /// Reads the certificates; connects to nothing.
-    pub(super) fn new(name: &str, settings: &SmppSettings, receipts: Receipts) -> Result<Self, InvalidTrust> {
+    pub(super) fn new(name: &str, settings: &SmppSettings, receipts: Receipts) -> Result<Self, InvalidTls> {
         let trust = if settings.tls {
             Some(Trust::new(&settings.host, settings.ca_file.as_deref(), &[])?)
         } else {

@@ -29,9 +29,10 @@ use tracing::warn;
 use self::account::Account;
 use self::link::Link;
 use self::transfer::transfer;
-use super::{InvalidTrust, Message, Provider, Receipts, Session};
+use super::{Message, Provider, Receipts, Session};
 use crate::config::SmppSettings;
 use crate::model::Outcome;
+use crate::tls::InvalidTls;
 
 /// One account.
 pub struct Smpp {
@@ -43,7 +44,7 @@ impl Smpp {
     ///
     /// # Errors
     /// When TLS cannot work with these settings.
-    pub fn new(name: &str, settings: &SmppSettings, receipts: Receipts) -> Result<Self, InvalidTrust> {
+    pub fn new(name: &str, settings: &SmppSettings, receipts: Receipts) -> Result<Self, InvalidTls> {
         Ok(Smpp { account: Arc::new(Account::new(name, settings, receipts)?) })
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::super::trust::{InvalidTrust, Trust};
+use super::super::trust::Trust;
 use crate::model::Outcome;
+use crate::tls::InvalidTls;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tls {
@@ -101,7 +102,7 @@ pub enum InvalidSmtp {
     #[error("helo_name is not a host name")]
     HeloName,
     #[error(transparent)]
-    Trust(#[from] InvalidTrust),
+    Trust(#[from] InvalidTls),
 }
 
 /// A checked configuration with what all its connections share.

@@ -30,6 +30,7 @@ mod reports;
 mod standing;
 mod suppressing;
 mod ticking;
+mod tls;
 mod tokens;
 mod tracking;
 mod upserting;
@@ -41,11 +42,12 @@ use async_trait::async_trait;
 use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
 use sha2::Sha256;
 use tokio::sync::OnceCell;
-use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
+use self::tls::Tls;
 use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets, SharedRates};
 use crate::model::{CampaignNo, Channel};
+use crate::postgres_url::{InvalidUrl, PostgresUrl, SslMode};
 
 const SILENCE: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -54,6 +56,8 @@ const CAMPAIGNS_A_PARTITION: i64 = 64;
 
 pub struct PgStore {
     config: tokio_postgres::Config,
+    tls: Tls,
+    mode: SslMode,
     pool: deadpool_postgres::Pool,
     secrets: OnceCell<Secrets>,
     /// Partitions that are known to exist.
@@ -72,10 +76,19 @@ impl PgStore {
     /// A pool of at most `connections` to `url`; connects when first asked for something.
     ///
     /// # Errors
-    /// When the URL cannot be read.
+    /// When the URL, or a file that it names, cannot be read.
     pub fn new(url: &str, connections: usize) -> Result<Self> {
-        let mut config: tokio_postgres::Config =
-            url.parse().map_err(|error: tokio_postgres::Error| Error::Refused(error.into()))?;
+        let url: PostgresUrl = url.parse().map_err(|error: InvalidUrl| Error::Refused(error.into()))?;
+        PgStore::at(&url, connections)
+    }
+
+    /// As [`PgStore::new`], of a URL that was read before.
+    ///
+    /// # Errors
+    /// When a file that it names cannot be read.
+    pub fn at(url: &PostgresUrl, connections: usize) -> Result<Self> {
+        let tls = Tls::new(url).map_err(|error| Error::Refused(error.into()))?;
+        let mut config = url.config.clone();
         // Compiling a page's statement costs more than running it.
         let options = format!("{} -c jit=off", config.get_options().unwrap_or_default());
         config.application_name("campaignd").connect_timeout(CONNECTION_WAIT).options(options);
@@ -83,7 +96,7 @@ impl PgStore {
         config.tcp_user_timeout(SILENCE).keepalives_idle(SILENCE).keepalives_interval(CONNECTION_WAIT);
         let manager = Manager::from_config(
             config.clone(),
-            NoTls,
+            tls.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = deadpool_postgres::Pool::builder(manager)
@@ -95,6 +108,8 @@ impl PgStore {
             .map_err(|error| Error::Refused(error.into()))?;
         Ok(PgStore {
             config,
+            tls,
+            mode: url.mode,
             pool,
             secrets: OnceCell::new(),
             partitions: Mutex::default(),
@@ -103,7 +118,10 @@ impl PgStore {
     }
 
     async fn client(&self) -> Result<Object> {
-        self.pool.get().await.map_err(|error| Error::Unavailable(error.into()))
+        self.pool.get().await.map_err(|error| match tls::advice(&error, self.mode) {
+            Some(advice) => Error::Unavailable(advice(error).into()),
+            None => Error::Unavailable(error.into()),
+        })
     }
 
     /// The keyed hash under which a suppression remembers an address.
@@ -227,7 +245,7 @@ impl Admin for PgStore {
     async fn secrets(&self) -> Result<Secrets> {
         let load = || async {
             // Not from the pool: whoever needs a secret may hold its last connection.
-            let (client, connection) = self.config.connect(NoTls).await?;
+            let (client, connection) = self.config.connect(self.tls.clone()).await?;
             let driver = tokio::spawn(connection);
             let secrets = Secrets {
                 tracking: secret(&client, "tracking").await?,

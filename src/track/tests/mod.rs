@@ -1,6 +1,7 @@
 //! The public routes over a real listener, with a scripted store behind them.
 
 mod hooks;
+mod limits;
 mod outages;
 mod site;
 

@@ -13,14 +13,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::http::Limits;
 use crate::http::dial::{self, fetch};
+use crate::http::{Limits, Toll};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Event, LinkNo};
 use crate::spool::{OpenError, Settings, Spool};
 use crate::telemetry::Metrics;
 use crate::track::{
     Backing, ClickClaims, Delivered, Directory, EventIntake, Hook, HookCall, HookError, HookReply, Observer,
-    Patience, Recorder, Rules, Tokens, Tracker, Unavailable, router,
+    Patience, Recorder, Rules, Tokens, Tolls, Tracker, Unavailable, router,
 };
 
 pub(super) const LINK: &str = "https://shop.example/spring?a=1&b=%20%E4%B8%8A#top";
@@ -165,11 +165,22 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) async fn open(mood: Mood, capacity: usize) -> Self {
-        Self::on(Arc::new(tempfile::tempdir().unwrap()), mood, capacity, 1 << 20).await
+        Self::with(Arc::new(tempfile::tempdir().unwrap()), mood, capacity, 1 << 20, Tolls::default()).await
     }
 
     /// `folder` is its spool's, which takes `limit` bytes.
     pub(super) async fn on(folder: Arc<TempDir>, mood: Mood, capacity: usize, limit: u64) -> Self {
+        Self::with(folder, mood, capacity, limit, Tolls::default()).await
+    }
+
+    /// An address may record so much, and have so many calls refused.
+    pub(super) async fn limited(events: &str, refused_calls: &str) -> Self {
+        let toll = |rate: &str| Some(Toll::new(rate.parse().unwrap()));
+        let tolls = Tolls { events: toll(events), refused_calls: toll(refused_calls) };
+        Self::with(Arc::new(tempfile::tempdir().unwrap()), Mood::Up, 100, 1 << 20, tolls).await
+    }
+
+    async fn with(folder: Arc<TempDir>, mood: Mood, capacity: usize, limit: u64, tolls: Tolls) -> Self {
         let store = Store::new(mood);
         // A store that is up is waited for, however busy the machine; one that is not is given up at once.
         let (long, short) = (Duration::from_secs(600), Duration::from_millis(1));
@@ -198,6 +209,7 @@ impl Site {
             observer: store.clone(),
             hooks: HashMap::from([("relay".to_owned(), store.clone() as Arc<dyn Hook>)]),
             trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+            tolls,
             patience: Patience {
                 store: patience,
                 answer: long,

@@ -1,5 +1,6 @@
 //! A PostgreSQL and a RabbitMQ of a test's own, for tests that stop, crash and start them. Costs some ten seconds.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use uuid::Uuid;
@@ -10,16 +11,33 @@ use super::free_address;
 pub struct Instance {
     name: String,
     ports: Vec<(&'static str, u16)>,
+    /// Of `ca.pem`, `server.pem` and `server.key`, where they take TLS.
+    tls: Option<PathBuf>,
 }
 
 impl Instance {
     /// Both services, fresh and running.
     pub async fn start() -> Instance {
-        let variables =
-            ["CAMPAIGND_PG_PORT", "CAMPAIGND_AMQP_PORT", "CAMPAIGND_DIST_PORT", "CAMPAIGND_EPMD_PORT"];
+        Instance::started(None).await
+    }
+
+    /// The same with the certificates in `folder`: PostgreSQL demands TLS, RabbitMQ takes it at [`Instance::amqps_port`].
+    pub async fn with_tls(folder: &Path) -> Instance {
+        Instance::started(Some(folder.to_owned())).await
+    }
+
+    async fn started(tls: Option<PathBuf>) -> Instance {
+        let variables = [
+            "CAMPAIGND_PG_PORT",
+            "CAMPAIGND_AMQP_PORT",
+            "CAMPAIGND_AMQPS_PORT",
+            "CAMPAIGND_DIST_PORT",
+            "CAMPAIGND_EPMD_PORT",
+        ];
         let instance = Instance {
             name: format!("test{}", Uuid::now_v7().simple()),
             ports: variables.map(|variable| (variable, free_address().port())).into(),
+            tls,
         };
         instance.up("postgres").await;
         instance.up("rabbitmq").await;
@@ -28,12 +46,32 @@ impl Instance {
 
     /// As `store.url` takes it.
     pub fn store_url(&self) -> String {
-        format!("postgres://campaignd:campaignd@127.0.0.1:{}/campaignd", self.port("CAMPAIGND_PG_PORT"))
+        let plain = format!("postgres://campaignd:campaignd@127.0.0.1:{}/campaignd", self.pg_port());
+        match &self.tls {
+            Some(folder) => format!("{plain}?sslmode=verify-full&sslrootcert={}/ca.pem", folder.display()),
+            None => plain,
+        }
     }
 
     /// As `amqp.url` takes it.
     pub fn amqp_url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port("CAMPAIGND_AMQP_PORT"))
+        match self.tls {
+            Some(_) => format!("amqps://guest:guest@127.0.0.1:{}/%2f", self.amqps_port()),
+            None => format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.amqp_port()),
+        }
+    }
+
+    /// Where RabbitMQ takes no TLS.
+    pub fn amqp_port(&self) -> u16 {
+        self.port("CAMPAIGND_AMQP_PORT")
+    }
+
+    pub fn pg_port(&self) -> u16 {
+        self.port("CAMPAIGND_PG_PORT")
+    }
+
+    pub fn amqps_port(&self) -> u16 {
+        self.port("CAMPAIGND_AMQPS_PORT")
     }
 
     /// Starts `postgres` or `rabbitmq` and waits until it serves.
@@ -72,6 +110,9 @@ impl Instance {
         let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/services"));
         let ports = self.ports.iter().map(|(variable, port)| (variable, port.to_string()));
         command.args(arguments).env("CAMPAIGND_SERVICES", &self.name).envs(ports);
+        if let Some(folder) = &self.tls {
+            command.env("CAMPAIGND_TLS_DIR", folder);
+        }
         command
     }
 

@@ -24,14 +24,23 @@ async fn a_file_has_one_daemon_and_shares_nothing() {
 #[tokio::test]
 async fn a_new_line_begins_now_and_slices_follow_each_other() {
     let bed = Bed::postgres().await;
-    let late = Wish { behind: Duration::from_secs(3_600), ..wish("provider:relay 300/s", 3_600_000) };
-    let first = take(&bed, late).await;
-    assert!(first.taken && first.from <= first.now - 3_599_000_000);
-    // It began an hour behind, as its burst allows, and was an hour long.
+    let minute = Duration::from_secs(60);
+    let first = take(&bed, Wish { behind: minute, ..wish("provider:relay 300/s", 100) }).await;
+    assert!(first.taken && first.from > first.now - 30_000_000, "no burst");
     let second = take(&bed, wish("provider:relay 300/s", 100)).await;
-    assert!(second.taken && second.from >= first.from + 3_600_000_000);
+    assert!(second.taken && second.from >= first.from + 100_000);
     let other = take(&bed, wish("provider:relay 100/s", 100)).await;
     assert!(other.taken && other.from <= other.now);
+}
+
+#[tokio::test]
+async fn a_line_that_rested_begins_as_far_behind_as_its_burst_allows() {
+    let bed = Bed::postgres().await;
+    let line = "provider:relay 300/s";
+    let now = take(&bed, wish(line, 0)).await.from;
+    bed.store.shared_rates().unwrap().give_back(line, now - 3_600_000_000, now).await.unwrap();
+    let rested = take(&bed, Wish { behind: Duration::from_secs(60), ..wish(line, 100) }).await;
+    assert_eq!((rested.taken, rested.from), (true, rested.now - 60_000_000));
 }
 
 #[tokio::test]

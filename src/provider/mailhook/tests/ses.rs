@@ -13,6 +13,7 @@ use crate::model::{Channel, Reason};
 use crate::provider::Hook as _;
 use crate::provider::certificate::certificate;
 use crate::provider::mailhook::ses::SesHook;
+use crate::provider::mailhook::{OLDEST, YOUNGEST};
 
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:mail";
 
@@ -104,6 +105,20 @@ async fn what_the_topic_did_not_sign_is_refused() {
     assert_eq!(refused(call(&hook, &request(&stranger.notification("x").unwrap())).await), 403);
     assert_eq!(refused(call(&hook, &request(&Call::default())).await), 400);
     assert!(stranger.server.requests().is_empty(), "asked a host that is not the topic's");
+}
+
+#[tokio::test]
+async fn a_call_is_believed_for_a_day_and_not_before_its_time() {
+    let sns = topic(None).await;
+    let hook = hook(&settings(&sns));
+    let call = request(&sns.notification_of(SIGNED_AT, "Successfully validated SNS topic.").unwrap());
+    hook.prepare(&call).await.unwrap();
+    for now in [SIGNED_AT, SIGNED_AT + OLDEST, SIGNED_AT - YOUNGEST] {
+        assert!(receipts(hook.receive_at(&call, at(now))).is_empty());
+    }
+    for now in [SIGNED_AT + OLDEST + 1, SIGNED_AT - YOUNGEST - 1] {
+        assert_eq!(refused(hook.receive_at(&call, at(now))), 403);
+    }
 }
 
 #[tokio::test]
