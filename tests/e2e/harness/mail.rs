@@ -134,8 +134,9 @@ impl ClockSink {
         let log = self.process.log();
         let lines = log.split_inclusive('\n').skip(1).filter_map(|line| line.strip_suffix('\n'));
         let words = lines.filter_map(|line| line.split_once(' '));
+        // What the server says of connections that were cut stands in between.
         let mut arrivals: Vec<(u64, String)> =
-            words.map(|(at, to)| (at.parse().expect("nanoseconds"), to.to_owned())).collect();
+            words.filter_map(|(at, to)| Some((at.parse().ok()?, to.to_owned()))).collect();
         arrivals.sort();
         arrivals.into_iter().map(|(at, to)| (at as f64 / 1e9, to)).collect()
     }
