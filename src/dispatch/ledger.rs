@@ -13,11 +13,11 @@ use tracing::warn;
 use super::Account;
 use super::doubt::after_no_answer;
 use super::holdings::Holdings;
-use super::prepared::{Last, Prepared};
+use super::prepared::{Held, Last, Prepared};
 use super::retry::{Before, Decision, decide};
 use crate::backoff::{Redial, Schedule};
 use crate::model::{Channel, DeliveryKey, Outcome, Reason, State};
-use crate::store::dispatching::{FailedAttempt, Intent, Lease, Recipient, Rescheduled, Settled, Tick};
+use crate::store::dispatching::{FailedAttempt, Hold, Intent, Recipient, Rescheduled, Settled, Tick};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
 use crate::telemetry::Metrics;
@@ -55,7 +55,9 @@ enum Request {
 pub(super) struct Record {
     settled: Vec<Settled>,
     rescheduled: Vec<Rescheduled>,
-    last: Vec<Last>,
+    /// How many members of each batch these are. They are subtracted where the outcomes are committed: records may come
+    /// in another order than they were filled in, and a batch is closed by the commit of its last outcomes.
+    accounted: Vec<(Arc<Held>, usize)>,
     /// Dropped once the outcomes are durable.
     window: Vec<OwnedSemaphorePermit>,
 }
@@ -90,7 +92,7 @@ impl Ledger {
     }
 
     pub(super) async fn record(&self, record: Record) {
-        if record.settled.is_empty() && record.rescheduled.is_empty() && record.last.is_empty() {
+        if record.accounted.is_empty() {
             return;
         }
         if self.requests.send(Request::Record(record)).await.is_err() {
@@ -159,12 +161,13 @@ impl Record {
                 attempt: failed.map(|(reason, detail)| FailedAttempt { at, reason, detail }),
             }),
         }
-        self.last.extend(prepared.held.account(1));
+        self.accounted.push((prepared.held, 1));
         self.window.push(prepared.window);
     }
 
     /// Settles every member of a batch that cannot be rendered.
-    pub(super) fn fail_batch(&mut self, lease: &Lease, reason: Reason, detail: &str, at: Timestamp) {
+    pub(super) fn fail_batch(&mut self, held: Arc<Held>, reason: Reason, detail: &str, at: Timestamp) {
+        let lease = &held.lease;
         let (state, reason) = match &lease.doubt {
             Some(doubt) => (State::Unknown, doubt.reason),
             None => (State::Failed, reason),
@@ -186,12 +189,19 @@ impl Record {
             at,
             detail: Some(detail.to_owned()),
         }));
-        self.last.push(Last::Close(lease.hold()));
+        let members = lease.members.len();
+        self.account(held, members);
     }
 
-    /// Notes that a batch has no member left to account for.
-    pub(super) fn last(&mut self, last: Option<Last>) {
-        self.last.extend(last);
+    /// Accounts for members that need no outcome of ours.
+    pub(super) fn account(&mut self, held: Arc<Held>, members: usize) {
+        self.accounted.push((held, members));
+    }
+
+    /// Accounts for the last `members` of a batch, which were never intended and stay in the store.
+    pub(super) fn abandon(&mut self, held: Arc<Held>, members: usize) {
+        held.abandon();
+        self.account(held, members);
     }
 }
 
@@ -209,7 +219,7 @@ impl Ticker {
     async fn commit(&self, gathered: &mut Vec<Request>) -> Result<(), Error> {
         let mut tick = Tick::default();
         let (mut replies, mut window) = (Vec::new(), Vec::new());
-        let (mut closed, mut released) = (Vec::new(), Vec::new());
+        let mut accounted = Vec::new();
         for request in gathered.drain(..) {
             match request {
                 Request::Intend { intent, reply } => {
@@ -220,15 +230,11 @@ impl Ticker {
                     tick.settled.append(&mut record.settled);
                     tick.rescheduled.append(&mut record.rescheduled);
                     window.append(&mut record.window);
-                    for last in record.last {
-                        match last {
-                            Last::Close(hold) => closed.push(hold),
-                            Last::Release(hold) => released.push(hold),
-                        }
-                    }
+                    accounted.append(&mut record.accounted);
                 }
             }
         }
+        let (closed, released) = ended(accounted);
         tick.closed = closed.iter().map(|hold| hold.batch).collect();
         let started = Instant::now();
         let granted = persist(|| self.store.tick(self.me, &tick)).await?;
@@ -250,6 +256,19 @@ impl Ticker {
     }
 }
 
+/// The batches of which these are the last members: those to close and those to release.
+fn ended(accounted: Vec<(Arc<Held>, usize)>) -> (Vec<Hold>, Vec<Hold>) {
+    let (mut closed, mut released) = (Vec::new(), Vec::new());
+    for (held, members) in accounted {
+        match held.account(members) {
+            Some(Last::Close(hold)) => closed.push(hold),
+            Some(Last::Release(hold)) => released.push(hold),
+            None => {}
+        }
+    }
+    (closed, released)
+}
+
 /// Repeats until the store is back.
 pub(super) async fn persist<T, F>(mut operation: impl FnMut() -> F) -> Result<T, Error>
 where
@@ -264,5 +283,48 @@ where
             }
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BatchNo, CampaignNo, Lane};
+    use crate::store::dispatching::Lease;
+
+    fn held(members: usize) -> Arc<Held> {
+        let lease = Lease {
+            batch: BatchNo(7),
+            campaign: CampaignNo(1),
+            lane: Lane::Bulk,
+            epoch: 1,
+            attempt: 0,
+            watermark: 0,
+            template: [0; 32],
+            options: None,
+            doubt: None,
+            members: Vec::new(),
+        };
+        Arc::new(Held::new(lease, members))
+    }
+
+    #[test]
+    fn a_batch_is_closed_by_the_commit_of_its_last_outcomes() {
+        let held = held(3);
+        let (mut earlier, mut later) = (Record::default(), Record::default());
+        earlier.account(held.clone(), 2);
+        later.account(held.clone(), 1);
+        assert_eq!(ended(later.accounted), (vec![], vec![]), "what was filled in last is committed first");
+        assert_eq!(ended(earlier.accounted), (vec![held.lease.hold()], vec![]));
+    }
+
+    #[test]
+    fn a_batch_that_was_left_is_released_with_its_last_outcome() {
+        let held = held(3);
+        let (mut sent, mut left) = (Record::default(), Record::default());
+        sent.account(held.clone(), 1);
+        left.abandon(held.clone(), 2);
+        assert_eq!(ended(left.accounted), (vec![], vec![]), "one is still on its way");
+        assert_eq!(ended(sent.accounted), (vec![], vec![held.lease.hold()]));
     }
 }

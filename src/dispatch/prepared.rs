@@ -17,7 +17,7 @@ use crate::store::dispatching::{Hold, Lease, Member};
 pub(super) struct Held {
     /// Without its members: each travels with its message.
     pub(super) lease: Lease,
-    /// Members that are neither settled nor handed back.
+    /// Members of which no commit has accounted yet.
     remaining: AtomicUsize,
     /// Members past the watermark were left to whoever leases the batch next.
     abandoned: AtomicBool,
@@ -35,18 +35,13 @@ impl Held {
         Held { lease, remaining: AtomicUsize::new(members), abandoned: AtomicBool::new(false) }
     }
 
-    /// Accounts for members that were settled or rescheduled.
-    pub(super) fn account(&self, members: usize) -> Option<Last> {
-        self.subtract(members)
-    }
-
-    /// Leaves the last `members`, which were never intended, in the store.
-    pub(super) fn abandon(&self, members: usize) -> Option<Last> {
+    /// Leaves the members that were never intended in the store. They are still to be accounted for.
+    pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
-        self.subtract(members)
     }
 
-    fn subtract(&self, members: usize) -> Option<Last> {
+    /// Accounts for members whose outcomes go into the commit at hand, or that were abandoned.
+    pub(super) fn account(&self, members: usize) -> Option<Last> {
         if self.remaining.fetch_sub(members, Ordering::AcqRel) > members {
             return None;
         }

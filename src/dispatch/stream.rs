@@ -16,7 +16,7 @@ use super::desk::Note;
 use super::doubt::after_crash;
 use super::hours::Gate;
 use super::ledger::{Ledger, Record, persist};
-use super::prepared::{Held, Last, Prepared};
+use super::prepared::{Held, Prepared};
 use super::rendering::{Rendered, Rendering};
 use crate::backoff::Schedule;
 use crate::clock::Clock;
@@ -195,14 +195,15 @@ impl Stream {
             again: false,
         };
         let mut record = Record::default();
+        let held = Arc::new(Held::new(lease.clone(), lease.members.len()));
         match self.shared.ledger.intend(intent).await {
             Some(_) => record.fail_batch(
-                lease,
+                held,
                 Reason::RenderError,
                 "the pinned template is missing or broken",
                 self.shared.clock.now(),
             ),
-            None => record.last(Some(Last::Release(lease.hold()))),
+            None => record.abandon(held, lease.members.len()),
         }
         self.shared.ledger.record(record).await;
     }
@@ -230,13 +231,13 @@ impl Stream {
             };
             let Some((asked, recipients, intended, places, window, rest)) = granted else {
                 let mut record = Record::default();
-                record.last(held.abandon(left.len()));
+                record.abandon(held, left.len());
                 self.shared.ledger.record(record).await;
                 return Err(Stopped);
             };
             if intended > recipients.len() {
                 let mut record = Record::default();
-                record.last(held.account(intended - recipients.len()));
+                record.account(held.clone(), intended - recipients.len());
                 self.shared.ledger.record(record).await;
             }
             self.prepare(asked, recipients, &held, campaign, places, window).await;
