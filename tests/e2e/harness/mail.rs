@@ -94,10 +94,11 @@ impl RecordingSink {
         self.address
     }
 
-    /// All mails so far, in the order of their arrival.
+    /// All mails so far, in the order of their arrival. A line that the sink is still writing is of none yet.
     pub fn mails(&self) -> Vec<Mail> {
-        let lines = fs::read_to_string(self.dir.path().join("mails")).unwrap_or_default();
-        lines.lines().map(|line| serde_json::from_str(line).expect("a line of the sink's")).collect()
+        let written = fs::read(self.dir.path().join("mails")).unwrap_or_default();
+        let lines = written.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        lines.map(|line| serde_json::from_slice(line).expect("a line of the sink's")).collect()
     }
 }
 
