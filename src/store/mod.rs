@@ -7,6 +7,7 @@ pub mod contacts;
 pub mod dispatching;
 pub mod exports;
 pub mod jobs;
+mod metric;
 pub mod overview;
 pub mod planning;
 pub mod postgres;
@@ -99,6 +100,13 @@ impl Error {
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a stored code stands for.
+fn decode<T>(code: i16, from: fn(i16) -> Option<T>) -> Result<T> {
+    from(code).ok_or_else(|| {
+        Error::Refused(format!("the store holds code {code}, which this program does not know").into())
+    })
+}
 
 /// The store itself.
 #[async_trait]

@@ -5,12 +5,12 @@ use deadpool_postgres::GenericClient;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
-use super::counters::METRIC_STATE;
 use super::{PgStore, decode, deliveries_table};
 use crate::model::campaign::Facts;
 use crate::model::{CampaignNo, CampaignStatus, Channel, Control, Lane, PauseCause, Purpose, Reason, State};
 use crate::store::Result;
 use crate::store::campaigns::{CampaignRecord, Campaigns, Resolution, Running};
+use crate::store::metric::METRIC_STATE;
 
 /// One row an id: the newest month of a standing campaign speaks for all, sums go over all.
 const RECORDS: &str = "

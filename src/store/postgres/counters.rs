@@ -8,24 +8,7 @@ use jiff::{Timestamp, ToSpan};
 use super::cached;
 use crate::model::{CampaignNo, Reason, State};
 use crate::store::Result;
-
-/// What a counter counts; numbers are in the store and never change.
-pub(super) const METRIC_STATE: i16 = 1;
-pub(super) const METRIC_SENT: i16 = 2;
-pub(super) const METRIC_OPENS: i16 = 3;
-pub(super) const METRIC_UNIQUE_OPENS: i16 = 4;
-pub(super) const METRIC_MACHINE_OPENS: i16 = 5;
-pub(super) const METRIC_CLICKS: i16 = 6;
-pub(super) const METRIC_UNIQUE_CLICKS: i16 = 7;
-pub(super) const METRIC_MACHINE_CLICKS: i16 = 8;
-pub(super) const METRIC_UNSUBSCRIBES: i16 = 9;
-pub(super) const METRIC_COMPLAINTS: i16 = 10;
-pub(super) const METRIC_LINK_CLICKS: i16 = 11;
-pub(super) const METRIC_UNIQUE_LINK_CLICKS: i16 = 12;
-pub(super) const METRIC_SEGMENTS: i16 = 13;
-
-/// Where a counter is of no link.
-pub(super) const NO_LINK: i16 = -1;
+use crate::store::metric::{METRIC_SEGMENTS, METRIC_SENT, METRIC_STATE, NO_LINK};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Counter {

@@ -6,14 +6,15 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 
 use super::cached;
-use super::counters::{
-    Deltas, METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS,
-    METRIC_MACHINE_OPENS, METRIC_OPENS, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS,
-    METRIC_UNSUBSCRIBES, NO_LINK,
-};
+use super::counters::Deltas;
 use super::tracking::Context;
 use crate::model::{CampaignNo, DeliveryKey, Event, EventKind};
 use crate::store::Result;
+use crate::store::metric::{
+    METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS, METRIC_MACHINE_OPENS,
+    METRIC_OPENS, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
+    NO_LINK,
+};
 
 /// A delivery's engagement as its row holds it.
 #[derive(Default)]

@@ -136,7 +136,7 @@ fn statement(table: &str, source: &str, near: &str) -> String {
              SELECT $1, {metric}, state, coalesce(reason, 0), 'epoch', count(*) FROM written GROUP BY state, reason
              RETURNING state, reason, n)
          SELECT state, nullif(reason, 0), n FROM counted",
-        metric = super::counters::METRIC_STATE,
+        metric = crate::store::metric::METRIC_STATE,
     )
 }
 

@@ -45,7 +45,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::error::SqlState;
 
 use self::tls::Tls;
-use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets, SharedRates};
+use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets, SharedRates, decode};
 use crate::model::{CampaignNo, Channel};
 use crate::postgres_url::{InvalidUrl, PostgresUrl, SslMode};
 
@@ -310,11 +310,4 @@ impl From<tokio_postgres::Error> for Error {
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
-}
-
-/// A code of a vocabulary as the store holds it.
-fn decode<T>(code: i16, from: fn(i16) -> Option<T>) -> Result<T> {
-    from(code).ok_or_else(|| {
-        Error::Refused(format!("the store holds code {code}, which this program does not know").into())
-    })
 }

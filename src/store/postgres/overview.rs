@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use tokio_postgres::Row;
 
-use super::counters::{METRIC_STATE, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_OPENS};
 use super::{PgStore, decode};
 use crate::model::campaign::Facts;
 use crate::model::{Channel, State};
 use crate::store::Result;
+use crate::store::metric::{METRIC_STATE, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_OPENS};
 use crate::store::overview::{Overview, Overviews};
 
 #[async_trait]

@@ -3,11 +3,11 @@
 use deadpool_postgres::GenericClient;
 use tokio_postgres::types::Json;
 
-use super::counters::{METRIC_COMPLAINTS, METRIC_STATE};
 use super::{PgStore, decode};
 use crate::model::{Channel, PauseCause, Quality, Reason, State};
 use crate::store::Result;
 use crate::store::campaigns::{Running, paused_event};
+use crate::store::metric::{METRIC_COMPLAINTS, METRIC_STATE};
 
 /// The counts of campaign `k` that a pause goes by, as one document.
 pub(super) fn quality() -> String {

@@ -5,7 +5,6 @@ use deadpool_postgres::GenericClient;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
-use super::counters::METRIC_STATE;
 use super::filter::Compiler;
 use super::jobs::Planned;
 use super::judging::{PLAN_PARAMETERS, Plan, write};
@@ -13,6 +12,7 @@ use super::recipients::{Listed, number_repeats};
 use super::{PgStore, by_key, decode, deliveries_table};
 use crate::model::job::Audience;
 use crate::model::{CampaignNo, CampaignStatus, Channel, Lane, Purpose, Reason, State};
+use crate::store::metric::METRIC_STATE;
 use crate::store::planning::{Finished, Page, Planning};
 use crate::store::{Error, Result};
 

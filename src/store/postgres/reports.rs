@@ -4,22 +4,17 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use deadpool_postgres::GenericClient;
-use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::counters::{
-    METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS, METRIC_MACHINE_OPENS,
-    METRIC_OPENS, METRIC_SEGMENTS, METRIC_SENT, METRIC_STATE, METRIC_UNIQUE_CLICKS,
-    METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
-};
 use super::{PgStore, decode};
 use crate::model::campaign::Facts;
 use crate::model::event::MachineRule;
 use crate::model::{Channel, EventKind, Reason, State};
 use crate::store::Result;
+use crate::store::metric::{METRIC_LINK_CLICKS, METRIC_STATE, METRIC_UNIQUE_LINK_CLICKS, Sums};
 use crate::store::reports::{
-    AttemptRecord, Counts, DeliveryQuery, DeliveryRecord, EventRecord, Explanation, HourCount, LinkCount,
-    Reports, Totals,
+    AttemptRecord, Counts, DeliveryQuery, DeliveryRecord, EventRecord, Explanation, LinkCount, Reports,
+    Totals,
 };
 
 #[async_trait]
@@ -41,7 +36,7 @@ impl Reports for PgStore {
         if numbers.is_empty() {
             return Ok(None);
         }
-        let mut counts = Counts { sending: sending(&snapshot, &numbers).await?, ..Counts::default() };
+        let sending = sending(&snapshot, &numbers).await?;
         let rows = snapshot
             .query(
                 "SELECT metric, state, reason, hour, sum(n)::bigint FROM (
@@ -52,13 +47,11 @@ impl Reports for PgStore {
                 &[&numbers],
             )
             .await?;
-        let mut series = BTreeMap::new();
+        let mut sums = Sums::default();
         for row in &rows {
-            add(&mut counts, &mut series, row)?;
+            sums.add(row.get(0), (row.get(1), row.get(2)), row.get(3), row.get(4))?;
         }
-        counts.series = series.into_values().collect();
-        counts.links = links(&snapshot, &numbers).await?;
-        Ok(Some(counts))
+        Ok(Some(Counts { sending, links: links(&snapshot, &numbers).await?, ..sums.finish() }))
     }
 
     async fn count_rows(&self, campaign: &str) -> Result<Vec<(State, Option<Reason>, i64)>> {
@@ -189,43 +182,6 @@ async fn sending(client: &impl GenericClient, campaigns: &[i64]) -> Result<i64> 
         )
         .await?;
     Ok(row.get(0))
-}
-
-fn add(counts: &mut Counts, series: &mut BTreeMap<Timestamp, HourCount>, row: &Row) -> Result<()> {
-    let (metric, hour, n): (i16, Timestamp, i64) = (row.get(0), row.get(3), row.get(4));
-    match metric {
-        METRIC_STATE => {
-            let state = decode(row.get(1), State::from_code)?;
-            let code: i16 = row.get(2);
-            let reason = (code != 0).then(|| decode(code, Reason::from_code)).transpose()?;
-            if state.is_sent() {
-                counts.sent += n;
-            }
-            counts.states.push((state, reason, n));
-        }
-        METRIC_SENT => hour_of(series, hour).sent += n,
-        METRIC_OPENS => {
-            counts.opens.total += n;
-            hour_of(series, hour).opens += n;
-        }
-        METRIC_CLICKS => {
-            counts.clicks.total += n;
-            hour_of(series, hour).clicks += n;
-        }
-        METRIC_UNIQUE_OPENS => counts.opens.unique += n,
-        METRIC_MACHINE_OPENS => counts.opens.machine += n,
-        METRIC_UNIQUE_CLICKS => counts.clicks.unique += n,
-        METRIC_MACHINE_CLICKS => counts.clicks.machine += n,
-        METRIC_UNSUBSCRIBES => counts.unsubscribes += n,
-        METRIC_COMPLAINTS => counts.complaints += n,
-        METRIC_SEGMENTS => counts.segments += n,
-        _ => {}
-    }
-    Ok(())
-}
-
-fn hour_of(series: &mut BTreeMap<Timestamp, HourCount>, hour: Timestamp) -> &mut HourCount {
-    series.entry(hour).or_insert(HourCount { hour, sent: 0, opens: 0, clicks: 0 })
 }
 
 async fn links(client: &impl GenericClient, campaigns: &[i64]) -> Result<Vec<LinkCount>> {

@@ -6,7 +6,7 @@ use deadpool_postgres::{GenericClient, Transaction};
 use jiff::Timestamp;
 use tokio_postgres::types::{Json, ToSql};
 
-use super::counters::{Deltas, METRIC_SENT, METRIC_STATE, append_move};
+use super::counters::{Deltas, append_move};
 use super::granting::grant;
 use super::suppressing::suppress_recipients;
 use super::{KEYED, PgStore, by_key, decode, deliveries_table, references};
@@ -14,6 +14,7 @@ use crate::model::{CampaignNo, ContactNo, DeliveryKey, Reason, State};
 use crate::store::Result;
 use crate::store::dispatching::{Recipient, Rescheduled, Settled, Tick};
 use crate::store::jobs::Incarnation;
+use crate::store::metric::{METRIC_SENT, METRIC_STATE};
 use crate::store::planning::BATCH_SIZE;
 
 impl PgStore {

@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Row, ToSql, params};
 
 use super::connection::Connection;
-use super::counters::{METRIC_STATE, append_move};
+use super::counters::append_move;
 use super::values::{At, Json};
 use super::{SqliteStore, decode};
 use crate::model::campaign::Facts;
 use crate::model::{CampaignNo, CampaignStatus, Channel, Control, Lane, PauseCause, Purpose, Reason, State};
 use crate::store::Result;
 use crate::store::campaigns::{CampaignRecord, Campaigns, Resolution, Running};
+use crate::store::metric::METRIC_STATE;
 
 #[async_trait]
 impl Campaigns for SqliteStore {

@@ -6,15 +6,15 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::connection::Connection;
-use super::counters::{
-    Counter, Deltas, METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS,
-    METRIC_MACHINE_OPENS, METRIC_OPENS, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS,
-    METRIC_UNSUBSCRIBES, hour_of,
-};
+use super::counters::{Counter, Deltas, hour_of};
 use super::numbers;
 use super::tracking::Context;
 use crate::model::{DeliveryKey, Event, EventKind};
 use crate::store::Result;
+use crate::store::metric::{
+    METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS, METRIC_MACHINE_OPENS,
+    METRIC_OPENS, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
+};
 
 /// Hours of a day.
 const HOURS: usize = 24;

@@ -53,7 +53,7 @@ use tokio::sync::OnceCell;
 use self::connection::Connection;
 use self::readers::Readers;
 use self::writer::Writer;
-use super::{Admin, Error, Pool, Result, Secrets};
+use super::{Admin, Error, Pool, Result, Secrets, decode};
 use crate::clock::Clock;
 
 /// Connections that read at the same time.
@@ -171,13 +171,6 @@ fn secret(connection: &Connection, name: &str) -> Result<[u8; 32]> {
         }
     };
     value.try_into().map_err(|_| Error::Refused(format!("the secret `{name}` does not have 32 bytes").into()))
-}
-
-/// A code of a vocabulary as the store holds it.
-fn decode<T>(code: i16, from: fn(i16) -> Option<T>) -> Result<T> {
-    from(code).ok_or_else(|| {
-        Error::Refused(format!("the store holds code {code}, which this program does not know").into())
-    })
 }
 
 impl From<rusqlite::Error> for Error {

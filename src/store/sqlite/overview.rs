@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
-use super::counters::{METRIC_STATE, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_OPENS};
 use super::values::At;
 use super::{SqliteStore, decode};
 use crate::model::campaign::Facts;
 use crate::model::{Channel, State};
 use crate::store::Result;
+use crate::store::metric::{METRIC_STATE, METRIC_UNIQUE_CLICKS, METRIC_UNIQUE_OPENS};
 use crate::store::overview::{Overview, Overviews};
 
 #[async_trait]

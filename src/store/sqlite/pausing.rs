@@ -3,12 +3,12 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::connection::Connection;
-use super::counters::{METRIC_COMPLAINTS, METRIC_STATE};
 use super::values::Json;
 use super::{SqliteStore, decode};
 use crate::model::{Channel, PauseCause, Quality, Reason, State};
 use crate::store::Result;
 use crate::store::campaigns::{Running, paused_event};
+use crate::store::metric::{METRIC_COMPLAINTS, METRIC_STATE};
 
 /// The counts of campaign `k` that a pause goes by, as one document.
 pub(super) fn quality() -> String {

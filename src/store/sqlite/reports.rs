@@ -3,24 +3,19 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::connection::Connection;
-use super::counters::{
-    METRIC_CLICKS, METRIC_COMPLAINTS, METRIC_LINK_CLICKS, METRIC_MACHINE_CLICKS, METRIC_MACHINE_OPENS,
-    METRIC_OPENS, METRIC_SEGMENTS, METRIC_SENT, METRIC_STATE, METRIC_UNIQUE_CLICKS,
-    METRIC_UNIQUE_LINK_CLICKS, METRIC_UNIQUE_OPENS, METRIC_UNSUBSCRIBES,
-};
 use super::values::At;
 use super::{SqliteStore, decode, numbers};
 use crate::model::campaign::Facts;
 use crate::model::event::MachineRule;
 use crate::model::{CampaignStatus, Channel, EventKind, Reason, State};
 use crate::store::Result;
+use crate::store::metric::{METRIC_LINK_CLICKS, METRIC_STATE, METRIC_UNIQUE_LINK_CLICKS, Sums};
 use crate::store::reports::{
-    AttemptRecord, Counts, DeliveryQuery, DeliveryRecord, EventRecord, Explanation, HourCount, LinkCount,
-    Reports, Totals,
+    AttemptRecord, Counts, DeliveryQuery, DeliveryRecord, EventRecord, Explanation, LinkCount, Reports,
+    Totals,
 };
 
 #[async_trait]
@@ -99,49 +94,11 @@ fn summed(connection: &Connection, campaign: &str) -> Result<Counts> {
          GROUP BY 1, 2, 3, 4 HAVING sum(n) <> 0 ORDER BY 1, 2, 3, 4",
     )?;
     let mut rows = statement.query([campaign])?;
-    let (mut counts, mut series) = (Counts::default(), BTreeMap::new());
+    let mut sums = Sums::default();
     while let Some(row) = rows.next()? {
-        add(&mut counts, &mut series, row)?;
+        sums.add(row.get(0)?, (row.get(1)?, row.get(2)?), row.get::<_, At>(3)?.instant(), row.get(4)?)?;
     }
-    counts.series = series.into_values().collect();
-    Ok(counts)
-}
-
-fn add(counts: &mut Counts, series: &mut BTreeMap<Timestamp, HourCount>, row: &Row<'_>) -> Result<()> {
-    let (hour, n): (Timestamp, i64) = (row.get::<_, At>(3)?.instant(), row.get(4)?);
-    match row.get(0)? {
-        METRIC_STATE => {
-            let state = decode(row.get(1)?, State::from_code)?;
-            let code: i16 = row.get(2)?;
-            let reason = (code != 0).then(|| decode(code, Reason::from_code)).transpose()?;
-            if state.is_sent() {
-                counts.sent += n;
-            }
-            counts.states.push((state, reason, n));
-        }
-        METRIC_SENT => of_hour(series, hour).sent += n,
-        METRIC_OPENS => {
-            counts.opens.total += n;
-            of_hour(series, hour).opens += n;
-        }
-        METRIC_CLICKS => {
-            counts.clicks.total += n;
-            of_hour(series, hour).clicks += n;
-        }
-        METRIC_UNIQUE_OPENS => counts.opens.unique += n,
-        METRIC_MACHINE_OPENS => counts.opens.machine += n,
-        METRIC_UNIQUE_CLICKS => counts.clicks.unique += n,
-        METRIC_MACHINE_CLICKS => counts.clicks.machine += n,
-        METRIC_UNSUBSCRIBES => counts.unsubscribes += n,
-        METRIC_COMPLAINTS => counts.complaints += n,
-        METRIC_SEGMENTS => counts.segments += n,
-        _ => {}
-    }
-    Ok(())
-}
-
-fn of_hour(series: &mut BTreeMap<Timestamp, HourCount>, hour: Timestamp) -> &mut HourCount {
-    series.entry(hour).or_insert(HourCount { hour, sent: 0, opens: 0, clicks: 0 })
+    Ok(sums.finish())
 }
 
 /// Members of leased batches that lie before the watermark and have no outcome yet.

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension, params};
 
 use super::connection::Connection;
-use super::counters::{METRIC_STATE, append_move};
+use super::counters::append_move;
 use super::standing::month_of;
 use super::values::At;
 use super::{SqliteStore, decode, numbers};
 use crate::model::{CampaignNo, CampaignStatus, Channel, Reason, State};
 use crate::store::Result;
+use crate::store::metric::METRIC_STATE;
 use crate::store::planning::Finished;
 
 /// Batches that one transaction settles.
