@@ -48,7 +48,7 @@ use crate::provider::{Receipts, Unheard};
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
-use crate::telemetry::{self, Health, Metrics};
+use crate::telemetry::{self, Health, Metrics, Outage};
 use crate::token::Keyring;
 use crate::track::{Patience, Tracker};
 
@@ -285,7 +285,11 @@ impl Daemon {
         let publisher = EventPublisher {
             broker,
             topology: Topology::default(),
-            outbox: Arc::new(StoreOutbox { store: self.store.clone(), me: self.me }),
+            outbox: Arc::new(StoreOutbox {
+                store: self.store.clone(),
+                me: self.me,
+                outage: Outage::new("event publisher"),
+            }),
             observe: Arc::new(PublisherObserver { metrics: self.metrics.clone() }),
         };
         let stop = token_of(&self.parts.publishing);
