@@ -178,7 +178,7 @@ mod tests {
         let mut all: Vec<TrackingKey> = (0..=255).map(|id| key(id, 1_000 - i64::from(id), true)).collect();
         assert_eq!(next_id(&all), None);
         for id in [7, 3] {
-            all[id] = key(id as u8, 1_000 - id as i64, false);
+            all[usize::from(id)] = key(id, 1_000 - i64::from(id), false);
         }
         assert_eq!(next_id(&all), Some(3), "the one that was retired first");
     }
