@@ -13,7 +13,7 @@ use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
 use lapin::{Channel, ChannelState, Confirmation, Connection, ErrorKind};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::broker::{Broker, BrokerError, Observe, Pauses, SessionEnd, close};
 use super::publish::{confirming, json};
@@ -141,7 +141,8 @@ impl EventPublisher {
 
     async fn step(&self, channel: &Channel) -> Result<Step, lapin::Error> {
         let Ok(events) = self.outbox.take(WINDOW).await else {
-            warn!("the outbox is away; its events wait there");
+            // The outbox tells why.
+            debug!("the outbox is away; its events wait there");
             return Ok(Step::Stuck);
         };
         if events.is_empty() {
@@ -154,7 +155,7 @@ impl EventPublisher {
         }
         let (confirmed, broken) = self.publish(channel, &events).await;
         if !confirmed.is_empty() && self.outbox.done(&confirmed).await.is_err() {
-            warn!(events = confirmed.len(), "the outbox is away; these events will be published once more");
+            debug!(events = confirmed.len(), "the outbox is away; these events will be published once more");
             return Ok(Step::Stuck);
         }
         match broken {

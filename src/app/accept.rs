@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::rules::forms;
 use crate::access;
@@ -21,7 +21,7 @@ use crate::model::{Channel, Purpose};
 use crate::render::{Registry, Template};
 use crate::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
 use crate::store::{Error, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outage};
 
 #[derive(Debug)]
 pub(super) struct Acceptor {
@@ -33,6 +33,7 @@ pub(super) struct Acceptor {
     providers: BTreeMap<String, ProviderConfig>,
     lanes: Vec<LaneHandle>,
     metrics: Arc<Metrics>,
+    outage: Outage,
 }
 
 impl Acceptor {
@@ -53,6 +54,7 @@ impl Acceptor {
             providers: config.providers.clone(),
             lanes,
             metrics,
+            outage: Outage::new("jobs"),
         }
     }
 
@@ -149,18 +151,26 @@ impl Acceptor {
         Ok(template)
     }
 
+    fn away(&self, error: &Error) -> StoreAway {
+        self.outage.goes_on(error);
+        StoreAway
+    }
+
     /// Makes a group durable. One job that the store refuses does not hold the others up: then each goes by itself.
     async fn keep(&self, submissions: &[Submission]) -> Result<Vec<Acceptance>, StoreAway> {
         match self.store.accept(submissions, Some(self.me)).await {
-            Ok(acceptances) => return Ok(acceptances),
-            Err(error) if error.is_transient() => return Err(away(&error)),
+            Ok(acceptances) => {
+                self.outage.ends();
+                return Ok(acceptances);
+            }
+            Err(error) if error.is_transient() => return Err(self.away(&error)),
             Err(_) => {}
         }
         let mut acceptances = Vec::with_capacity(submissions.len());
         for submission in submissions {
             match self.store.accept(std::slice::from_ref(submission), Some(self.me)).await {
                 Ok(accepted) => acceptances.extend(accepted),
-                Err(error) if error.is_transient() => return Err(away(&error)),
+                Err(error) if error.is_transient() => return Err(self.away(&error)),
                 Err(error) => {
                     // The store's own words may quote the job.
                     error!(kind = submission.job.kind(), "the store cannot keep a job: {error}");
@@ -238,11 +248,6 @@ fn deeds(submissions: &[Submission], acceptances: &[Acceptance], who: &Actor) ->
             Deed { content: Some(submission.content_hash), ..deed }
         })
         .collect()
-}
-
-fn away(error: &Error) -> StoreAway {
-    warn!(error = error as &dyn std::error::Error, "jobs wait for the store");
-    StoreAway
 }
 
 fn verdict(acceptance: Acceptance) -> Verdict {

@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use tokio::net::TcpListener;
-use tracing::warn;
 
 use super::listeners::bind_to;
 use super::receipts::{GROUP, ReceiptBook};
 use crate::bounce::{Book, Kind, Lmtp, Maildir, Reader, Unavailable};
-use crate::config::Bounces;
+use crate::config;
 use crate::lifecycle::{Shutdown, Supervisor};
 use crate::model::Receipt;
 use crate::store::Error;
+use crate::telemetry::Outage;
 use crate::token::Keyring;
 
 /// From one look into the maildir to the next.
@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// # Errors
 /// When the address cannot be had; the message names the key.
-pub(super) async fn listen(settings: &Bounces) -> Result<Option<TcpListener>> {
+pub(super) async fn listen(settings: &config::Bounces) -> Result<Option<TcpListener>> {
     match settings.lmtp {
         Some(address) => bind_to("bounces.lmtp", "lmtp", address).await.map(Some),
         None => Ok(None),
@@ -31,7 +31,7 @@ pub(super) async fn listen(settings: &Bounces) -> Result<Option<TcpListener>> {
 
 /// Starts what `settings` name, as activities of `part`.
 pub(super) fn start(
-    settings: &Bounces,
+    settings: &config::Bounces,
     listener: Option<TcpListener>,
     keyring: &Arc<Keyring>,
     book: ReceiptBook,
@@ -39,7 +39,7 @@ pub(super) fn start(
     part: &Shutdown,
 ) {
     let reader = Reader::new(keyring.clone(), settings.message_ids);
-    let book: Arc<dyn Book> = Arc::new(book);
+    let book: Arc<dyn Book> = Arc::new(Bounces { book, outage: Outage::new("bounces") });
     if let Some(listener) = listener {
         let (server, stop) = (Lmtp { reader: reader.clone(), book: book.clone() }, part.clone());
         supervisor.spawn("bounces.lmtp", part, async {
@@ -56,19 +56,26 @@ pub(super) fn start(
     }
 }
 
+#[derive(Debug)]
+struct Bounces {
+    book: ReceiptBook,
+    outage: Outage,
+}
+
 #[async_trait]
-impl Book for ReceiptBook {
+impl Book for Bounces {
     async fn file(&self, receipts: Vec<Receipt>) -> Result<(), Unavailable> {
         for group in receipts.chunks(GROUP) {
-            self.write(group).await.map_err(|error| {
-                warn!(error = &error as &dyn std::error::Error, "bounces wait where they are for the store");
+            self.book.write(group).await.map_err(|error| {
+                self.outage.goes_on(&error);
                 Unavailable
             })?;
         }
+        self.outage.ends();
         Ok(())
     }
 
     fn took(&self, kind: Kind) {
-        self.metrics.returned_mails.with_label_values(&[kind.as_str()]).inc();
+        self.book.metrics.returned_mails.with_label_values(&[kind.as_str()]).inc();
     }
 }

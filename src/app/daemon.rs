@@ -17,6 +17,7 @@ use super::accept::Acceptor;
 use super::bounces;
 use super::door::guarded;
 use super::hooks::{behind_routes, hooks, write_calls};
+use super::keys::{follow, keyring};
 use super::lanes::{account_limit, channel_limit, lanes, mailbox};
 use super::listeners::{
     Listening, bind, on_main_runtime, public_limits, refuse_strange_sites, serve_on_own_thread, tolls,
@@ -47,8 +48,8 @@ use crate::provider::{Receipts, Unheard};
 use crate::render::Registry;
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
-use crate::telemetry::{self, Health, Metrics};
-use crate::token::{Key, Keyring};
+use crate::telemetry::{self, Health, Metrics, Outage};
+use crate::token::Keyring;
 use crate::track::{Patience, Tracker};
 
 /// Receipts that wait for the store, at most; then their providers wait.
@@ -97,7 +98,7 @@ pub async fn run(
         },
         () = stop.cancelled() => return Ok(()),
     }
-    let secrets = store.secrets().await.context("the store's secrets")?;
+    let keyring = keyring(&*store).await?;
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let me = store.join(name.trim()).await.context("the store")?;
     let daemon = Daemon {
@@ -106,7 +107,7 @@ pub async fn run(
         supervisor: Supervisor::new(),
         parts: Parts::new(),
         templates: Arc::new(ArcSwap::from_pointee(templates)),
-        keyring: Arc::new(Keyring::new(Key::new(0, &secrets.tracking), Vec::new())),
+        keyring: Arc::new(keyring),
         mailbox: mailbox(&config),
         config,
         path,
@@ -173,6 +174,8 @@ impl Daemon {
         self.start_amqp(&acceptor)?;
         self.start_public(public, &unheard)?;
         self.start_bounces(lmtp);
+        let keys = follow(self.store.clone(), self.keyring.clone(), self.parts.tracking.clone());
+        self.supervisor.spawn("tracking keys", &self.parts.tracking, keys);
         self.start_admin(admin, acceptor).await?;
         let (store, component) = (self.store.clone(), self.health.component("store"));
         let part = &self.parts.planning;
@@ -282,7 +285,11 @@ impl Daemon {
         let publisher = EventPublisher {
             broker,
             topology: Topology::default(),
-            outbox: Arc::new(StoreOutbox { store: self.store.clone(), me: self.me }),
+            outbox: Arc::new(StoreOutbox {
+                store: self.store.clone(),
+                me: self.me,
+                outage: Outage::new("event publisher"),
+            }),
             observe: Arc::new(PublisherObserver { metrics: self.metrics.clone() }),
         };
         let stop = token_of(&self.parts.publishing);

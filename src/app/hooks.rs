@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use tracing::warn;
 
 use super::receipts::{GROUP, ReceiptBook};
 use super::tracking::Flushed;
@@ -17,6 +16,7 @@ use crate::model::Receipt;
 use crate::provider::{
     Hook, HookRefusal, HookRequest, Unheard, aliyun, mailhook, tencent, twilio, webhook, wechat,
 };
+use crate::telemetry::Outage;
 use crate::track::{self, HookCall, HookError, HookReply};
 
 /// The hooks of the accounts that providers call, by the accounts' names.
@@ -71,19 +71,19 @@ pub(super) fn behind_routes(
 
 /// Writes the receipts of calls, of several in one transaction, until every hook is gone.
 pub(super) async fn write_calls(flusher: CallFlusher, book: ReceiptBook) {
+    let to = Arc::new((book, Outage::new("hooks")));
     flusher
         .run(|calls: Vec<Vec<Receipt>>| {
-            let book = book.clone();
+            let to = to.clone();
             async move {
+                let (book, outage) = &*to;
                 for group in calls.concat().chunks(GROUP) {
                     book.write(group).await.map_err(|error| {
-                        warn!(
-                            error = &error as &dyn std::error::Error,
-                            "providers are asked to send their receipts again"
-                        );
+                        outage.goes_on(&error);
                         Flushed
                     })?;
                 }
+                outage.ends();
                 Ok(vec![(); calls.len()])
             }
         })

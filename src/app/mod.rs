@@ -5,6 +5,7 @@ mod bounces;
 mod daemon;
 mod door;
 mod hooks;
+mod keys;
 mod lanes;
 mod listeners;
 mod observers;
@@ -26,6 +27,7 @@ use crate::store::postgres::PgStore;
 use crate::store::sqlite::SqliteStore;
 
 pub use daemon::run;
+pub(crate) use keys::keyring;
 pub use lanes::account;
 pub use listeners::Listening;
 pub use receipts::{ReceiptBook, file_parked, write_receipts};

@@ -16,7 +16,7 @@ use crate::model::Receipt;
 use crate::model::receipt::About;
 use crate::store::receipts::Filed;
 use crate::store::{Result, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outage};
 
 /// Receipts in one transaction, at most.
 pub(super) const GROUP: usize = 500;
@@ -133,13 +133,14 @@ impl ReceiptBook {
 /// Writes what comes until nobody is left who could bring any: providers go with their lanes, and bring what they still
 /// know as they go.
 pub async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: ReceiptBook, part: Shutdown) {
-    let mut group = Vec::with_capacity(GROUP);
+    let (mut group, outage) = (Vec::with_capacity(GROUP), Outage::new("receipts"));
     while waiting.recv_many(&mut group, GROUP).await > 0 {
         let _activity = part.activity(format!("{} receipts", group.len()));
         while let Err(error) = book.write(&group).await {
-            warn!(error = &error as &dyn std::error::Error, "receipts wait for the store");
+            outage.goes_on(&error);
             sleep(AGAIN).await;
         }
+        outage.ends();
         group.clear();
     }
     part.asked().await;
@@ -147,14 +148,12 @@ pub async fn write_receipts(mut waiting: mpsc::Receiver<Receipt>, book: ReceiptB
 
 /// Files what was parked as soon as it is known whose it is, and forgets what is too old, until the part is asked to end.
 pub async fn file_parked(book: ReceiptBook, part: Shutdown) {
-    let mut pruned = Instant::now();
+    let (mut pruned, outage) = (Instant::now(), Outage::new("parked receipts"));
     while !part.is_asked() {
         match book.record_parked().await {
             Ok(GROUP) => continue,
-            Ok(_) => {}
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "parked receipts wait for the store")
-            }
+            Ok(_) => outage.ends(),
+            Err(error) => outage.goes_on(&error),
         }
         if pruned.elapsed() >= PRUNE {
             pruned = Instant::now();

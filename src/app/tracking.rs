@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use tracing::{error, warn};
+use tracing::{debug, error};
 
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
 use crate::clock::Clock;
@@ -190,6 +190,7 @@ async fn write(store: &dyn Store, events: &[Event], publish: bool) -> Result<(),
 }
 
 fn away(error: &Error) -> Flushed {
-    warn!(error = error as &dyn std::error::Error, "events wait for the store");
+    // The spool tells that it takes them.
+    debug!(error = error as &dyn std::error::Error, "events wait for the store");
     Flushed
 }

@@ -16,6 +16,7 @@ mod enqueue;
 mod exit;
 mod explain;
 mod job_data;
+mod keys;
 mod man;
 mod migrate;
 mod operator;
@@ -108,6 +109,9 @@ enum Command {
     /// API tokens for the admin listener
     #[command(subcommand)]
     Tokens(tokens::Command),
+    /// Keys that sign links, pixels and bounce addresses
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Who did what
     Audit(audit::Arguments),
     /// Print the JSON Schema of all jobs
@@ -166,6 +170,7 @@ async fn execute(cli: Cli, out: Output) -> Result<Exit, Failure> {
         Command::Suppress(command) => suppress::execute(config, command, out).await,
         Command::Dead(command) => Box::pin(dead::execute(config, command, out)).await,
         Command::Tokens(command) => tokens::execute(config, command, out).await,
+        Command::Keys(command) => keys::execute(config, command, out).await,
         Command::Audit(arguments) => audit::audit(config, arguments, out).await,
         Command::Schema => catalogue::schema(out),
         Command::Metrics => catalogue::metrics(out),

@@ -8,11 +8,12 @@ use clap::Args;
 use super::exit::Failure;
 use super::job_data;
 use super::session::Session;
+use crate::app;
 use crate::config::Config;
 use crate::model::{CampaignNo, Channel, ContactNo, Content, DeliveryKey, LinkNo};
 use crate::render::{Recipient, Registry, Template, Tracking};
 use crate::store::contacts::ContactRecord;
-use crate::token::{Key, Keyring};
+use crate::token::Keyring;
 
 /// Which message, for whom.
 #[derive(Debug, Args)]
@@ -65,8 +66,7 @@ impl Subject {
     ) -> Result<Rendered, Failure> {
         let data = job_data::read(self.data.as_deref())?;
         let contact = session.contact(&self.contact).await?;
-        let secrets = session.store.secrets().await?;
-        let keyring = Keyring::new(Key::new(0, &secrets.tracking), Vec::new());
+        let keyring = app::keyring(&*session.store).await?;
         let delivery = test_delivery();
         let count = u16::try_from(template.links().len()).unwrap_or(u16::MAX);
         let links: Vec<LinkNo> = (0..count).map(LinkNo).collect();

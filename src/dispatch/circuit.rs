@@ -132,6 +132,13 @@ impl Circuits {
         self.all.iter().any(|circuit| circuit.passes().is_ok())
     }
 
+    /// How long an account is left alone for certain; nothing while it works or is tried.
+    pub(super) fn rest(&self, name: &str) -> Duration {
+        let until =
+            self.all.iter().find(|circuit| *circuit.account == *name).and_then(|one| one.rests_until());
+        until.map_or(Duration::ZERO, |until| until.duration_since(Instant::now()))
+    }
+
     /// Waits until messages may be intended for an account that is one of `names`; for ever where none is.
     pub(super) async fn pass(&self, names: &[&str]) {
         let mut changed = self.changed.subscribe();
@@ -174,6 +181,13 @@ impl Circuit {
             }
             Gate::Open { until, .. } if until > Instant::now() => Err(Some(until)),
             Gate::Closed | Gate::Open { .. } | Gate::Probing { .. } => Ok(()),
+        }
+    }
+
+    fn rests_until(&self) -> Option<Instant> {
+        match self.state().gate {
+            Gate::Open { until, .. } => Some(until),
+            Gate::Closed | Gate::Probing { .. } => None,
         }
     }
 

@@ -27,7 +27,7 @@ use crate::store::Error;
 use crate::telemetry::Metrics;
 
 /// A message that waits longer than this is judged again before it is sent.
-const STALE: Duration = Duration::from_secs(10);
+pub(super) const STALE: Duration = Duration::from_secs(10);
 const SWEEP: Duration = Duration::from_secs(1);
 /// Between two looks at a limit that lets nothing through.
 const LEAST_WAIT: Duration = Duration::from_micros(100);

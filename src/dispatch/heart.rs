@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::lifecycle::Shutdown;
 use crate::store::dispatching::HEARTBEAT_TIMEOUT;
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outage};
 
 const BEAT: Duration = Duration::from_secs(2);
 
@@ -52,7 +52,7 @@ async fn beat(
     confirm: watch::Sender<Instant>,
     found: watch::Sender<Vec<Incarnation>>,
 ) -> Result<(), Error> {
-    let mut others = Others::default();
+    let (mut others, outage) = (Others::default(), Outage::new("heartbeat"));
     let mut ticks = interval(BEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -63,6 +63,7 @@ async fn beat(
         let asked = Instant::now();
         match store.beat(me).await {
             Ok(beats) => {
+                outage.ends();
                 confirm.send_replace(asked);
                 let dead = others.dead(me, &beats, asked);
                 if !dead.is_empty() {
@@ -72,7 +73,7 @@ async fn beat(
             Err(error) if error.is_transient() => {
                 // While the store is silent, an unchanged beat says nothing.
                 others = Others::default();
-                warn!(error = &error as &dyn std::error::Error, "the heartbeat did not reach the store");
+                outage.goes_on(&error);
             }
             Err(error) => return Err(error),
         }

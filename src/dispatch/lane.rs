@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
-use tracing::warn;
 
 use super::brake::brake;
 use super::campaigns::Campaigns;
@@ -27,7 +26,7 @@ use crate::model::{CampaignNo, Channel, Lane as Rank, Purpose, Rate};
 use crate::store::dispatching::{Hold, Lease};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
-use crate::telemetry::{Heartbeat, Metrics};
+use crate::telemetry::{Heartbeat, Metrics, Outage};
 use crate::token::Keyring;
 
 /// How often a lane looks for campaigns that are due, and for those that were stopped.
@@ -126,6 +125,7 @@ impl Lane {
             gate,
             rate: rate_of(config),
             metrics: self.metrics.clone(),
+            outage: Outage::new(format!("lane {}", config.channel)),
             clock: self.clock.clone(),
             shutdown: self.shutdown.clone(),
         }
@@ -215,10 +215,13 @@ impl Poller {
             self.beat.beat();
             match self.poll().await {
                 Err(error) if error.is_transient() => {
-                    warn!(error = &error as &dyn std::error::Error, "the lane cannot see what is due");
+                    self.shared.outage.goes_on(&error);
                     sleep(POLL).await;
                 }
-                result => result?,
+                result => {
+                    result?;
+                    self.shared.outage.ends();
+                }
             }
             tokio::select! {
                 () = shutdown.asked() => break,
@@ -283,12 +286,12 @@ impl Poller {
         let leases = self.shared.store.leased_at_acceptance(self.shared.me, self.channel).await?;
         let campaigns: Vec<CampaignNo> = leases.iter().map(|lease| lease.campaign).collect();
         // They are ours by now: an error here would leave them so, and unsent.
-        let held = persist(|| self.out_of_hours(&campaigns)).await?;
+        let held = persist(&self.shared.outage, || self.out_of_hours(&campaigns)).await?;
         let (held, leases): (Vec<Lease>, Vec<Lease>) =
             leases.into_iter().partition(|lease| held.contains(&lease.campaign));
         if !held.is_empty() {
             let holds: Vec<Hold> = held.iter().map(Lease::hold).collect();
-            persist(|| self.shared.store.release(self.shared.me, &holds)).await?;
+            persist(&self.shared.outage, || self.shared.store.release(self.shared.me, &holds)).await?;
         }
         self.shared.ledger.holdings().add(leases.iter().map(Lease::hold));
         let mut streams: HashMap<(CampaignNo, Rank), Vec<Lease>> = HashMap::new();

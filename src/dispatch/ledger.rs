@@ -4,6 +4,7 @@
 //! unknown fate is repeated: every part of it is idempotent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -20,7 +21,7 @@ use crate::model::{Channel, DeliveryKey, Outcome, Reason, State};
 use crate::store::dispatching::{FailedAttempt, Hold, Intent, Recipient, Rescheduled, Settled, Tick};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outage};
 
 /// Requests that wait for the next commit, at most.
 const QUEUE: usize = 1_024;
@@ -42,6 +43,7 @@ pub struct Ticker {
     me: Incarnation,
     metrics: Arc<Metrics>,
     holdings: Holdings,
+    outage: Outage,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,7 @@ pub fn ledger(store: Arc<dyn Store>, me: Incarnation, metrics: Arc<Metrics>) -> 
     let holdings = Holdings::default();
     (
         Ledger { requests: sender, holdings: holdings.clone() },
-        Ticker { requests, store, me, metrics, holdings },
+        Ticker { requests, store, me, metrics, holdings, outage: Outage::new("recorder") },
     )
 }
 
@@ -165,6 +167,18 @@ impl Record {
         self.window.push(prepared.window);
     }
 
+    /// Adds a message that no account carries for so long: it was not tried, and is looked at again afterwards.
+    pub(super) fn postpone(
+        &mut self,
+        prepared: Prepared,
+        rest: Duration,
+        schedule: &Schedule,
+        now: Timestamp,
+    ) {
+        let then = now.checked_add(rest).unwrap_or(Timestamp::MAX);
+        self.add(prepared, Outcome::Returned, None, schedule, then);
+    }
+
     /// Settles every member of a batch that cannot be rendered.
     pub(super) fn fail_batch(&mut self, held: Arc<Held>, reason: Reason, detail: &str, at: Timestamp) {
         let lease = &held.lease;
@@ -237,7 +251,7 @@ impl Ticker {
         let (closed, released) = ended(accounted);
         tick.closed = closed.iter().map(|hold| hold.batch).collect();
         let started = Instant::now();
-        let granted = persist(|| self.store.tick(self.me, &tick)).await?;
+        let granted = persist(&self.outage, || self.store.tick(self.me, &tick)).await?;
         let took = started.elapsed().as_secs_f64();
         self.metrics.record_duration.observe(took);
         self.metrics.store_query_duration.with_label_values(&["record"]).observe(took);
@@ -249,7 +263,7 @@ impl Ticker {
             drop(reply.send(recipients));
         }
         if !released.is_empty() {
-            persist(|| self.store.release(self.me, &released)).await?;
+            persist(&self.outage, || self.store.release(self.me, &released)).await?;
             self.holdings.remove(released);
         }
         Ok(())
@@ -269,8 +283,8 @@ fn ended(accounted: Vec<(Arc<Held>, usize)>) -> (Vec<Hold>, Vec<Hold>) {
     (closed, released)
 }
 
-/// Repeats until the store is back.
-pub(super) async fn persist<T, F>(mut operation: impl FnMut() -> F) -> Result<T, Error>
+/// Repeats until the store is back; `outage` tells of it.
+pub(super) async fn persist<T, F>(outage: &Outage, mut operation: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
@@ -278,10 +292,13 @@ where
     loop {
         match operation().await {
             Err(error) if error.is_transient() => {
-                warn!(error = &error as &dyn std::error::Error, "the store is away; trying again");
+                outage.goes_on(&error);
                 tokio::time::sleep(redial.delay(fastrand::f64())).await;
             }
-            result => return result,
+            result => {
+                outage.ends();
+                return result;
+            }
         }
     }
 }

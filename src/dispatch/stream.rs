@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -12,7 +13,7 @@ use tracing::warn;
 use super::Account;
 use super::campaigns::{Campaign, Campaigns};
 use super::circuit::Circuits;
-use super::desk::Note;
+use super::desk::{Note, STALE};
 use super::doubt::after_crash;
 use super::hours::Gate;
 use super::ledger::{Ledger, Record, persist};
@@ -27,7 +28,7 @@ use crate::provider::Permit;
 use crate::store::dispatching::{Intent, Lease, Member, Recipient, Resend};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outage};
 use crate::token::Keyring;
 
 /// Messages of one intent, at most.
@@ -90,6 +91,7 @@ pub(super) struct Shared {
     /// Messages a second that the channel and its accounts together let through; `None` without a limit.
     pub(super) rate: Option<f64>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) outage: Outage,
     pub(super) clock: Clock,
     pub(super) shutdown: Shutdown,
 }
@@ -137,7 +139,7 @@ impl Stream {
         }
         let left: Vec<_> = work.take_all().iter().map(Lease::hold).collect();
         if !left.is_empty() {
-            persist(|| self.shared.store.release(self.shared.me, &left)).await?;
+            persist(&self.shared.outage, || self.shared.store.release(self.shared.me, &left)).await?;
             self.shared.ledger.holdings().remove(left);
         }
         Ok(())
@@ -155,7 +157,8 @@ impl Stream {
                 },
             };
             let Some(campaign) =
-                persist(|| self.shared.campaigns.get(lease.campaign, lease.template)).await?
+                persist(&self.shared.outage, || self.shared.campaigns.get(lease.campaign, lease.template))
+                    .await?
             else {
                 self.fail(&lease).await;
                 continue;
@@ -171,7 +174,8 @@ impl Stream {
     async fn lease(&self) -> Result<Option<Lease>, Error> {
         let stream = [(self.campaign, self.lane)];
         let timer = self.shared.metrics.store_query_duration.with_label_values(&["lease"]).start_timer();
-        let leases = persist(|| self.shared.store.lease(self.shared.me, &stream, 1)).await?;
+        let leases =
+            persist(&self.shared.outage, || self.shared.store.lease(self.shared.me, &stream, 1)).await?;
         timer.observe_duration();
         self.shared.ledger.holdings().add(leases.iter().map(Lease::hold));
         Ok(leases.into_iter().next())
@@ -295,6 +299,7 @@ impl Stream {
         let mut record = Record::default();
         let mut ready = Vec::with_capacity(recipients.len());
         let mut rendering = Rendering::new(&self.shared, held, campaign, now);
+        let rests = self.shared.rests(held.lease.account(&campaign.sending));
         for recipient in recipients {
             let (Some(window), room) = (window.split(1), places.split(1)) else { break };
             let key = DeliveryKey {
@@ -322,8 +327,11 @@ impl Stream {
                 room,
                 permit: Permit::default(),
             };
+            let rest = shortest(&rests, &prepared.app);
             match outcome {
                 Some(outcome) => record.add(prepared, outcome, None, &self.shared.retry, now),
+                // It would be stale before anybody took it off the desk, and hold a place in the unknown window so long.
+                None if rest > STALE => record.postpone(prepared, rest, &self.shared.retry, now),
                 None => ready.push(prepared),
             }
         }
@@ -357,6 +365,18 @@ impl Shared {
         };
         self.accounts.iter().filter(fits)
     }
+
+    /// The apps of those accounts, and how long each is left alone.
+    fn rests(&self, named: Option<&str>) -> Vec<(Option<Arc<str>>, Duration)> {
+        let rest = |account: &Account| (account.app.clone(), self.circuits.rest(&account.name));
+        self.candidates(named).map(rest).collect()
+    }
+}
+
+/// How long everyone who reaches an app's addresses is left alone. The account of one app may be, while others work.
+fn shortest(rests: &[(Option<Arc<str>>, Duration)], app: &str) -> Duration {
+    let reaching = rests.iter().filter(|(own, _)| own.as_deref().is_none_or(|own| own == app));
+    reaching.map(|(_, rest)| *rest).min().unwrap_or_default()
 }
 
 fn intent(lease: &Lease, campaign: &Campaign, to: u32, members: &[Member], resend: Option<Resend>) -> Intent {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::brake::Brake;
 use super::circuit::{Admission, Circuit};
@@ -149,7 +149,8 @@ impl Crew {
         let (messages, prepared, mut record) = self.compose(prepared);
         let tried = Tried { account: &self.account, asked: self.clock.now() };
         let (outcomes, usable) = if !self.heart.is_fresh() {
-            warn!("the heartbeat is late: nothing is sent until the store answers");
+            // The heart tells of the store.
+            debug!("the heartbeat is late: nothing is sent until the store answers");
             (vec![Outcome::Returned; messages.len()], false)
         } else if let Err(outcome) = session.ready().await {
             warn!(provider = &*self.account.name, ?outcome, "the session was lost");

@@ -100,7 +100,8 @@ impl QueueConsumer<'_> {
             match self.judge(held).await {
                 Ok(judgements) => return Ok(Some(judgements)),
                 Err(StoreAway) => {
-                    warn!(queue = %self.queue, held = held.len(), "the store is away; these jobs are held and tried again");
+                    // Whoever accepts jobs tells why.
+                    debug!(queue = %self.queue, held = held.len(), "the store is away; these jobs are held and tried again");
                 }
             }
             if !self.wait(pauses.next(), held, stop).await? {

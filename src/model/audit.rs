@@ -47,6 +47,9 @@ words! {
         DeadDropped = "dead_dropped",
         TokenCreated = "token_created",
         TokenRevoked = "token_revoked",
+        /// Another key of tracking tokens, which signs from then on.
+        KeyRotated = "key_rotated",
+        KeyRetired = "key_retired",
         ConfigReloaded = "config_reloaded",
     }
 }
@@ -80,7 +83,7 @@ words! {
 pub struct Deed {
     pub who: Actor,
     pub action: Action,
-    /// A campaign, a job, a token or dead letters, by id.
+    /// A campaign, a job, a token, a tracking key or dead letters, by id.
     pub subject: Option<String>,
     /// An external id. Kept as its keyed hash alone.
     pub contact: Option<String>,

@@ -21,6 +21,7 @@ pub mod rate;
 pub mod receipt;
 pub mod segments;
 pub mod sms_rules;
+pub mod tracking_key;
 
 pub use address::InvalidAddress;
 pub use campaign::{AutoPause, CampaignStatus, Control, PauseCause, Quality};
@@ -35,3 +36,4 @@ pub use outcome::Outcome;
 pub use rate::{Rate, Rates};
 pub use receipt::Receipt;
 pub use sms_rules::SmsRules;
+pub use tracking_key::TrackingKey;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::time::{Instant, sleep};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::lifecycle::Shutdown;
 use crate::model::{AutoPause, CampaignNo, Channel, PauseCause, Reason, State};
 use crate::store::campaigns::Running;
 use crate::store::planning::Page;
 use crate::store::{Error, Store};
-use crate::telemetry::{Heartbeat, Metrics};
+use crate::telemetry::{Heartbeat, Metrics, Outage};
 
 /// How often new work is looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -47,13 +47,16 @@ impl Planner {
     /// # Errors
     /// When the store refuses.
     pub async fn run(mut self) -> Result<(), Error> {
-        let beat = Heartbeat::new(&self.metrics, "planner");
+        let (beat, outage) = (Heartbeat::new(&self.metrics, "planner"), Outage::new("planner"));
         while !self.shutdown.is_asked() {
             beat.beat();
             let busy = match self.round().await {
-                Ok(busy) => busy,
+                Ok(busy) => {
+                    outage.ends();
+                    busy
+                }
                 Err(error) if error.is_transient() => {
-                    warn!(error = &error as &dyn std::error::Error, "planning waits for the store");
+                    outage.goes_on(&error);
                     false
                 }
                 Err(error) => return Err(error),
@@ -148,7 +151,7 @@ impl Housekeeper {
     /// # Errors
     /// When the store refuses.
     pub async fn run(self) -> Result<(), Error> {
-        let beat = Heartbeat::new(&self.metrics, "housekeeper");
+        let (beat, outage) = (Heartbeat::new(&self.metrics, "housekeeper"), Outage::new("housekeeper"));
         let (mut gauged, mut pruned) = (None::<Instant>, None::<Instant>);
         // A counter that begins at 1 shows no increase.
         for (channel, cause) in
@@ -162,11 +165,12 @@ impl Housekeeper {
             let (gauges, prune) = (due(gauged, GAUGES), due(pruned, PRUNE));
             match self.round(gauges, prune).await {
                 Ok(()) => {
+                    outage.ends();
                     gauged = if gauges { Some(Instant::now()) } else { gauged };
                     pruned = if prune { Some(Instant::now()) } else { pruned };
                 }
                 Err(error) if error.is_transient() => {
-                    warn!(error = &error as &dyn std::error::Error, "housekeeping waits for the store");
+                    outage.goes_on(&error);
                 }
                 Err(error) => return Err(error),
             }

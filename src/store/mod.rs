@@ -7,6 +7,7 @@ pub mod contacts;
 pub mod dispatching;
 pub mod exports;
 pub mod jobs;
+pub mod keys;
 mod metric;
 pub mod overview;
 pub mod planning;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::model::Channel;
 
@@ -33,6 +34,7 @@ pub use contacts::Contacts;
 pub use dispatching::Dispatching;
 pub use exports::Exports;
 pub use jobs::Jobs;
+pub use keys::Keys;
 pub use overview::Overviews;
 pub use planning::Planning;
 pub use rates::SharedRates;
@@ -56,6 +58,7 @@ pub trait Store:
     + Reports
     + Overviews
     + Tokens
+    + Keys
     + Audit
     + Exports
 {
@@ -74,6 +77,7 @@ impl<T> Store for T where
         + Reports
         + Overviews
         + Tokens
+        + Keys
         + Audit
         + Exports
 {
@@ -117,7 +121,7 @@ pub trait Admin: Send + Sync + std::fmt::Debug {
     /// Whether the store answers and its schema fits.
     async fn check(&self) -> Result<()>;
 
-    /// Keys that were made at the first start and live in the store.
+    /// What was made at the first start, lives in the store and never changes.
     async fn secrets(&self) -> Result<Secrets>;
 
     /// Connections in use and idle, for metrics.
@@ -131,9 +135,7 @@ pub trait Admin: Send + Sync + std::fmt::Debug {
 
 #[derive(Clone)]
 pub struct Secrets {
-    /// Signs tracking tokens.
-    pub tracking: [u8; 32],
-    /// Hashes addresses for the suppression list.
+    /// Hashes addresses for the suppression list. Another key would match nobody: those of the erased cannot be hashed again.
     pub suppression: [u8; 32],
 }
 
@@ -159,6 +161,12 @@ impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secrets(***)")
     }
+}
+
+/// 32 bytes that nobody can guess.
+fn fresh_secret() -> [u8; 32] {
+    let [one, other] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(uuid::Uuid::into_bytes);
+    Sha256::digest([one, other].concat()).into()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

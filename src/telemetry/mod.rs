@@ -4,6 +4,8 @@
 pub mod health;
 pub mod logs;
 pub mod metrics;
+mod outage;
 
 pub use health::{Component, Health, Heartbeat, router};
 pub use metrics::Metrics;
+pub use outage::Outage;

@@ -25,6 +25,8 @@ pub mod harness;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod mailhooks;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use campaignd::model::Channel;
 use campaignd::store::contacts::Suppression;
-use campaignd::token::{Key, Keyring, Kind};
+use campaignd::token::{Keyring, Kind};
 use serde_json::json;
 
 use crate::harness::books::{Books, Fates};
@@ -153,7 +153,7 @@ fn difference(left: &Fates, right: &Fates) -> String {
 
 /// Each mail is its recipient's: the words, the links, the tokens.
 async fn check_contents(mails: &BTreeMap<String, Mail>, books: &Books) {
-    let keyring = Keyring::new(Key::new(0, &books.store.secrets().await.unwrap().tracking), Vec::new());
+    let keyring = Keyring::of(&books.store.tracking_keys().await.unwrap()).expect("a key");
     let rows = books.deliveries("spring").await;
     let numbers: BTreeMap<_, _> =
         rows.into_iter().map(|row| (row.external_id.expect("nobody was erased"), row.cursor.0)).collect();

@@ -157,3 +157,18 @@ async fn a_stream_waits_for_its_own_accounts() {
     circuits.pass(&["one", "two"]).await;
     assert!(began.elapsed() >= ACCOUNT_REFUSED);
 }
+
+#[tokio::test(start_paused = true)]
+async fn how_long_an_account_rests_is_known_until_it_is_tried() {
+    let circuits = circuits(&["one", "other"]);
+    let refused = Outcome::AccountRefused { detail: String::new() };
+    circuits.all[0].heard(&[refused], 0.5);
+    assert_eq!((circuits.rest("one"), circuits.rest("other")), (ACCOUNT_REFUSED, Duration::ZERO));
+    advance(ACCOUNT_REFUSED - seconds(1)).await;
+    assert_eq!(circuits.rest("one"), seconds(1));
+    advance(seconds(1)).await;
+    assert_eq!(
+        (admitted(&circuits.all[0]).await, circuits.rest("one")),
+        (Some(Admission::Probe), Duration::ZERO)
+    );
+}

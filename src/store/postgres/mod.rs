@@ -16,6 +16,7 @@ mod filter;
 mod granting;
 mod jobs;
 mod judging;
+mod keys;
 mod leases;
 mod migrate;
 mod moving;
@@ -40,12 +41,11 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
-use sha2::Sha256;
 use tokio::sync::OnceCell;
 use tokio_postgres::error::SqlState;
 
 use self::tls::Tls;
-use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets, SharedRates, decode};
+use super::{Admin, CONNECTION_WAIT, Error, Pool, Result, Secrets, SharedRates, decode, fresh_secret};
 use crate::model::{CampaignNo, Channel};
 use crate::postgres_url::{InvalidUrl, PostgresUrl, SslMode};
 
@@ -247,10 +247,7 @@ impl Admin for PgStore {
             // Not from the pool: whoever needs a secret may hold its last connection.
             let (client, connection) = self.config.connect(self.tls.clone()).await?;
             let driver = tokio::spawn(connection);
-            let secrets = Secrets {
-                tracking: secret(&client, "tracking").await?,
-                suppression: secret(&client, "suppression").await?,
-            };
+            let secrets = Secrets { suppression: secret(&client, "suppression").await? };
             drop(client);
             // It ends when its client is gone; what it would say, the client has said.
             drop(driver.await);
@@ -271,11 +268,12 @@ impl Admin for PgStore {
 
 /// The named secret, made at its first use; two daemons that start together agree on one.
 async fn secret(client: &tokio_postgres::Client, name: &str) -> Result<[u8; 32]> {
-    let fresh: Vec<u8> =
-        [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|part| *part.as_bytes()).collect();
-    let mixed = <Sha256 as sha2::Digest>::digest(&fresh).to_vec();
+    let fresh = fresh_secret();
     client
-        .execute("INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", &[&name, &mixed])
+        .execute(
+            "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            &[&name, &fresh.as_slice()],
+        )
         .await?;
     let value: Vec<u8> =
         client.query_one("SELECT value FROM secrets WHERE name = $1", &[&name]).await?.get(0);

@@ -8,6 +8,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_shared_rates.sql"),
     include_str!("migrations/0003_access.sql"),
     include_str!("migrations/0004_doubt.sql"),
+    include_str!("migrations/0005_tracking_keys.sql"),
 ];
 
 /// The version that this program needs.

@@ -17,6 +17,7 @@ mod filter;
 mod granting;
 mod jobs;
 mod judging;
+mod keys;
 mod leases;
 mod migrate;
 mod moving;
@@ -47,13 +48,12 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use rusqlite::{ErrorCode, OptionalExtension, params};
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use self::connection::Connection;
 use self::readers::Readers;
 use self::writer::Writer;
-use super::{Admin, Error, Pool, Result, Secrets, decode};
+use super::{Admin, Error, Pool, Result, Secrets, decode, fresh_secret};
 use crate::clock::Clock;
 
 /// Connections that read at the same time.
@@ -140,14 +140,8 @@ impl Admin for SqliteStore {
     }
 
     async fn secrets(&self) -> Result<Secrets> {
-        let load = || {
-            self.write(|connection| {
-                Ok(Secrets {
-                    tracking: secret(connection, "tracking")?,
-                    suppression: secret(connection, "suppression")?,
-                })
-            })
-        };
+        let load =
+            || self.write(|connection| Ok(Secrets { suppression: secret(connection, "suppression")? }));
         self.secrets.get_or_try_init(load).await.cloned()
     }
 
@@ -163,11 +157,10 @@ fn secret(connection: &Connection, name: &str) -> Result<[u8; 32]> {
     let value = match known {
         Some(value) => value,
         None => {
-            let fresh = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(uuid::Uuid::into_bytes).concat();
-            let mixed = Sha256::digest(&fresh).to_vec();
+            let fresh = fresh_secret();
             let insert = "INSERT INTO secrets (name, value, created_at) VALUES (?1, ?2, ?3)";
-            connection.execute(insert, params![name, mixed, connection.now_us()])?;
-            mixed
+            connection.execute(insert, params![name, fresh, connection.now_us()])?;
+            fresh.to_vec()
         }
     };
     value.try_into().map_err(|_| Error::Refused(format!("the secret `{name}` does not have 32 bytes").into()))

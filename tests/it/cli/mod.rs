@@ -4,6 +4,7 @@ mod access;
 mod campaigns;
 mod contacts;
 mod jobs;
+mod keys;
 mod templates;
 mod usage;
 

@@ -14,8 +14,10 @@ use async_trait::async_trait;
 use campaignd::model::State;
 use campaignd::model::audit::Deed;
 use campaignd::model::contact::Contact;
+use campaignd::model::tracking_key::Retirement;
 use campaignd::model::{
     CampaignNo, CampaignStatus, Channel, Control, DeliveryKey, Event, Lane, LinkNo, PauseCause, Receipt,
+    TrackingKey,
 };
 use campaignd::store::audit::{AuditQuery, AuditRecord};
 use campaignd::store::campaigns::{CampaignRecord, Resolution, Running};
@@ -32,7 +34,7 @@ use campaignd::store::reports::{Counts, DeliveryQuery, DeliveryRecord, Explanati
 use campaignd::store::tokens::{Created, LiveToken, NewToken, TokenRecord};
 use campaignd::store::tracking::OutboxRow;
 use campaignd::store::{
-    Admin, Audit, Campaigns, Contacts, Dispatching, Error, Exports, Jobs, Overviews, Planning, Pool,
+    Admin, Audit, Campaigns, Contacts, Dispatching, Error, Exports, Jobs, Keys, Overviews, Planning, Pool,
     Receipts, References, Reports, Result, Secrets, Store, Tokens, Tracking,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -195,6 +197,11 @@ passes!(Tokens {
     live_tokens() -> Vec<LiveToken>;
     tokens_used(uses: &[(i64, Timestamp)]) -> ();
     revoke_token(name: &str) -> bool;
+});
+passes!(Keys {
+    tracking_keys() -> Vec<TrackingKey>;
+    rotate_tracking_key() -> Option<u8>;
+    retire_tracking_key(id: u8) -> Retirement;
 });
 passes!(Audit {
     audit(deeds: &[Deed]) -> ();

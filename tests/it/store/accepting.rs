@@ -36,8 +36,8 @@ async fn a_store_is_migrated_once(bed: &Bed) {
     assert_eq!(before, after);
     bed.another_daemon().check().await.unwrap();
     assert_eq!(
-        bed.store.secrets().await.unwrap().tracking,
-        bed.another_daemon().secrets().await.unwrap().tracking
+        bed.store.secrets().await.unwrap().suppression,
+        bed.another_daemon().secrets().await.unwrap().suppression
     );
 }
 

@@ -88,7 +88,8 @@ impl Bed {
         self.execute(&format!(
             "UPDATE campaigns SET send_at = send_at {back}, expires_at = expires_at {back}, accepted_at = accepted_at {back};
              UPDATE batches SET due_at = due_at {back};
-             UPDATE jobs SET accepted_at = accepted_at {back}"
+             UPDATE jobs SET accepted_at = accepted_at {back};
+             UPDATE tracking_keys SET created_at = created_at {back}"
         ))
         .await;
     }

@@ -10,6 +10,7 @@ mod doubts;
 mod erasure;
 mod events;
 mod exclusions;
+mod keys;
 mod leases;
 mod life;
 mod overview;
