@@ -49,3 +49,15 @@ async fn twenty_kills_lose_nobody_and_double_nobody() {
     assert!(!doubts.is_empty() && doubts.iter().all(|doubt| *doubt <= WINDOW), "{doubts:?}");
     assert!(reckoning.unknown() <= KILLS * WINDOW);
 }
+
+/// Who may have it gets it again: the other side of the same doubt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_kills_leave_nobody_in_doubt_where_doubts_are_sent_again() {
+    let (_shop, reckoning) = killed("resend").await;
+    println!("{reckoning}");
+    let again = reckoning.mails - PEOPLE;
+    println!("{again} sent again to {} people, {} allowed", reckoning.doubled.len(), KILLS * WINDOW);
+    assert!(reckoning.lost.is_empty() && reckoning.denied.is_empty(), "{:?}", reckoning.lost);
+    assert_eq!(reckoning.unknown(), 0);
+    assert!(again <= KILLS * WINDOW);
+}
