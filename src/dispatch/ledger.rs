@@ -336,6 +336,13 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_without_members_is_closed_at_once() {
+        let (held, mut empty) = (held(0), Record::default());
+        empty.account(held.clone(), 0);
+        assert_eq!(ended(empty.accounted), (vec![held.lease.hold()], vec![]));
+    }
+
+    #[test]
     fn a_batch_that_was_left_is_released_with_its_last_outcome() {
         let held = held(3);
         let (mut sent, mut left) = (Record::default(), Record::default());

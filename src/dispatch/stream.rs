@@ -217,6 +217,12 @@ impl Stream {
         let mut position = lease.watermark;
         let held = Arc::new(Held::new(lease, members.len()));
         let mut left = members.as_slice();
+        if left.is_empty() {
+            // Its campaign was stopped before it was taken up: nothing else would close it.
+            let mut record = Record::default();
+            record.account(held.clone(), 0);
+            self.shared.ledger.record(record).await;
+        }
         let mut resend = None;
         while !left.is_empty() {
             let named = held.lease.account(&campaign.sending);

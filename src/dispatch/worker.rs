@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::brake::Brake;
 use super::circuit::{Admission, Circuit};
@@ -37,6 +37,17 @@ async fn may_leave(messages: &[Message]) -> bool {
         Some(message) => message.permit.good_for(cells).await,
         None => true,
     }
+}
+
+/// Whether a session kept its promise of one outcome a message. Else nobody can tell whose answer is whose, and every
+/// message of the chunk may have been taken.
+fn one_each(outcomes: &mut Vec<Outcome>, messages: usize) -> bool {
+    let kept = outcomes.len() == messages;
+    if !kept {
+        let detail = format!("the provider gave {} answers for {messages} messages", outcomes.len());
+        *outcomes = vec![Outcome::Unknown { reason: Reason::NoAnswer, detail }; messages];
+    }
+    kept
 }
 
 /// How many messages the next chunk may have, after `n` took `time`.
@@ -148,18 +159,19 @@ impl Crew {
     async fn send(&self, session: &mut dyn Session, prepared: Vec<Prepared>) -> bool {
         let (messages, prepared, mut record) = self.compose(prepared);
         let tried = Tried { account: &self.account, asked: self.clock.now() };
-        let (outcomes, usable) = if !self.heart.is_fresh() {
-            // The heart tells of the store.
-            debug!("the heartbeat is late: nothing is sent until the store answers");
-            (vec![Outcome::Returned; messages.len()], false)
-        } else if let Err(outcome) = session.ready().await {
+        let returned = || vec![Outcome::Returned; messages.len()];
+        let (outcomes, usable) = if let Err(outcome) = session.ready().await {
             warn!(provider = &*self.account.name, ?outcome, "the session was lost");
-            (vec![Outcome::Returned; messages.len()], false)
+            (returned(), false)
         } else if !may_leave(&messages).await {
             warn!(provider = &*self.account.name, "messages came too late for their permits");
-            (vec![Outcome::Returned; messages.len()], true)
+            (returned(), true)
+        } else if !self.heart.is_fresh() {
+            // Asked last: a dial, or a wait for permits, may outlast a lease. The heart tells of the store.
+            debug!("the heartbeat is late: nothing is sent until the store answers");
+            (returned(), false)
         } else {
-            (self.timed(session, &messages).await, true)
+            self.timed(session, &messages).await
         };
         let now = self.clock.now();
         self.circuit.heard(&outcomes, fastrand::f64());
@@ -179,16 +191,28 @@ impl Crew {
         usable
     }
 
-    async fn timed(&self, session: &mut dyn Session, messages: &[Message]) -> Vec<Outcome> {
+    /// Returns one outcome a message, and whether the session can go on.
+    async fn timed(&self, session: &mut dyn Session, messages: &[Message]) -> (Vec<Outcome>, bool) {
         let in_flight = self.metrics.in_flight.with_label_values(&[&*self.account.name]);
         let many = i64::try_from(messages.len()).unwrap_or(i64::MAX);
         in_flight.add(many);
         let started = Instant::now();
-        let outcomes = session.send(messages).await;
+        let mut outcomes = session.send(messages).await;
         in_flight.sub(many);
         let duration = self.metrics.attempt_duration.with_label_values(&[&*self.account.name]);
         duration.observe(started.elapsed().as_secs_f64());
-        outcomes
+        let (answers, provider) = (outcomes.len(), &*self.account.name);
+        let kept = one_each(&mut outcomes, messages.len());
+        if !kept {
+            error!(
+                provider,
+                answers,
+                messages = messages.len(),
+                "the session broke its promise of one answer a message, a fault of this program: please report it; the \
+                 messages are in doubt"
+            );
+        }
+        (outcomes, kept)
     }
 
     /// Puts content into the provider's format; what cannot be put so fails at once.
@@ -235,5 +259,26 @@ impl Crew {
         if matches!(outcome, Outcome::Retry { .. } | Outcome::Throttled { .. } | Outcome::Deferred { .. }) {
             self.metrics.retries.with_label_values(&[self.channel.as_str(), reason]).inc();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_do_not_match_their_messages_leave_all_of_them_in_doubt() {
+        let accepted = || Outcome::Accepted { provider_ref: None };
+        for answers in [0, 1, 3, 4] {
+            let mut outcomes = vec![accepted(); answers];
+            assert!(!one_each(&mut outcomes, 2));
+            assert_eq!(outcomes.len(), 2);
+            assert!(
+                outcomes.iter().all(|one| matches!(one, Outcome::Unknown { reason: Reason::NoAnswer, .. }))
+            );
+        }
+        let mut outcomes = vec![accepted(), Outcome::Returned];
+        assert!(one_each(&mut outcomes, 2));
+        assert_eq!(outcomes, [accepted(), Outcome::Returned]);
     }
 }

@@ -41,21 +41,18 @@ pub(super) async fn grant(
              WHERE b.number = n.number AND b.owner = $1 AND b.epoch = n.epoch AND b.size >= n.upto
                AND EXISTS (SELECT FROM campaigns k WHERE k.number = b.campaign AND NOT k.paused
                            AND k.cancelled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()))
-             RETURNING b.number",
+             RETURNING b.number, b.epoch",
         )
         .await?;
     let rows = transaction.query(&statement, &[&me.0, &batches, &epochs, &to, &until, &by]).await?;
-    let granted: HashSet<i64> = rows.iter().map(|row| row.get(0)).collect();
-    if intents.iter().any(|intent| !granted.contains(&intent.batch.0)) {
-        take_back(transaction, me, intents.iter().filter(|intent| !granted.contains(&intent.batch.0)))
-            .await?;
+    // A lease that was lost may ask beside a later one of the same batch.
+    let granted: HashSet<(i64, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let is_granted = |intent: &Intent| granted.contains(&(intent.batch.0, intent.epoch));
+    if !intents.iter().all(is_granted) {
+        take_back(transaction, me, intents.iter().filter(|intent| !is_granted(intent))).await?;
     }
     let reads = intents.iter().map(|intent| async {
-        if granted.contains(&intent.batch.0) {
-            recipients(transaction, intent).await.map(Some)
-        } else {
-            Ok(None)
-        }
+        if is_granted(intent) { recipients(transaction, intent).await.map(Some) } else { Ok(None) }
     });
     try_join_all(reads).await
 }

@@ -44,7 +44,8 @@ impl PgStore {
         rows.iter().map(lease).collect()
     }
 
-    /// Raising the epoch marks a batch as taken up.
+    /// Raising the epoch marks a batch as taken up. Whose it is and how it stands is asked again once its row is locked: a
+    /// rescue may have come first.
     pub(super) async fn own_leases(&self, me: Incarnation, channel: Channel) -> Result<Vec<Lease>> {
         let client = self.client().await?;
         let statement = client
@@ -52,6 +53,7 @@ impl PgStore {
                 "UPDATE batches b SET epoch = 1 WHERE b.number = ANY (ARRAY(
                      SELECT w.number FROM batches w WHERE w.owner = $1 AND w.epoch = 0 AND w.channel = $2
                      ORDER BY w.lane, w.number LIMIT 500))
+                   AND b.owner = $1 AND b.epoch = 0
                  RETURNING {COLUMNS}"
             ))
             .await?;

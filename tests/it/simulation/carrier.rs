@@ -6,27 +6,37 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use campaignd::model::receipt::{About, Bounce, News};
-use campaignd::model::{Outcome, Reason, Receipt};
-use campaignd::provider::{Message, Provider, Session};
-use tokio::time::sleep;
+use campaignd::model::{Channel, Outcome, Reason, Receipt};
+use campaignd::provider::{Message, Provider, Repeats, Session};
+use tokio::time::{Instant, sleep};
 
 use super::process::Life;
 use super::seam::step_aside;
+use super::setting::AccountSetting;
 use super::stage::Stage;
-
-/// The account's scope at the law's meters.
-pub(super) const ACCOUNT: &str = "carrier";
 
 #[derive(Debug)]
 pub(super) struct Carrier {
     pub(super) stage: Arc<Stage>,
     pub(super) life: Life,
+    pub(super) account: AccountSetting,
+    pub(super) channel: Channel,
     pub(super) chunk: usize,
 }
 
 impl Provider for Carrier {
     fn session(&self) -> Box<dyn Session> {
-        Box::new(Line { stage: self.stage.clone(), life: self.life.clone(), open: false })
+        Box::new(Line {
+            stage: self.stage.clone(),
+            life: self.life.clone(),
+            account: self.account.clone(),
+            channel: self.channel,
+            open: false,
+        })
+    }
+
+    fn repeats(&self) -> Repeats {
+        self.account.repeats
     }
 
     fn chunk_size(&self) -> usize {
@@ -37,6 +47,8 @@ impl Provider for Carrier {
 struct Line {
     stage: Arc<Stage>,
     life: Life,
+    account: AccountSetting,
+    channel: Channel,
     open: bool,
 }
 
@@ -61,7 +73,7 @@ impl Session for Line {
     async fn ready(&mut self) -> Result<(), Outcome> {
         self.life.goes_on().await;
         let weather = &self.stage.weather;
-        if weather.provider_away.load(std::sync::atomic::Ordering::Relaxed) {
+        if weather.is_away(self.account.name) {
             self.open = false;
             let reason = Reason::ConnectionFailed;
             return Err(Outcome::Retry { reason, after: None, detail: "away".to_owned() });
@@ -81,10 +93,10 @@ impl Session for Line {
     }
 
     async fn send(&mut self, messages: &[Message]) -> Vec<Outcome> {
-        self.life.goes_on().await;
         let stage = self.stage.clone();
         stage.note(|| format!("{} sends {} from {}", self.life, messages.len(), messages[0].delivery));
         stage.law.sets_out(&stage, self.life.incarnation(), messages);
+        self.life.goes_on().await;
         let mut outcomes = Vec::with_capacity(messages.len());
         for message in messages {
             if !self.open {
@@ -97,6 +109,18 @@ impl Session for Line {
         let answering = stage.weather.up_to(Duration::from_millis(30));
         sleep(answering).await;
         self.may_be_struck().await;
+        // A provider of ours that breaks its word.
+        if stage.weather.strikes(stage.weather.climate.moody / 30.0) {
+            let fewer = stage.weather.dice().bool();
+            stage.note(|| {
+                format!(
+                    "{} answers {} than it was asked",
+                    self.account.name,
+                    if fewer { "less" } else { "more" }
+                )
+            });
+            if fewer { drop(outcomes.pop()) } else { outcomes.push(cut()) }
+        }
         outcomes
     }
 
@@ -137,12 +161,17 @@ impl Line {
             return cut();
         }
         message.permit.spend();
-        stage.law.departs(stage, &[ACCOUNT, super::world::CHANNEL, &message.campaign]);
+        let names = [self.account.name, self.channel.as_str()];
+        let mut scopes = names.map(|name| self.life.scope(name)).to_vec();
+        scopes.extend(names.map(str::to_owned).into_iter().chain([message.campaign.to_string()]));
+        stage.law.departs(stage, &scopes, message.permit.cells());
         let travelling = weather.up_to(Duration::from_millis(10));
         let taken = matches!(mood, Mood::Takes | Mood::TakesSilently);
         if taken {
-            stage.law.takes(stage, message);
-            self.tell_later(message);
+            if !self.knows(message) {
+                stage.law.takes(stage, self.life.incarnation(), message);
+                self.tell_later(message);
+            }
             // A receipt may be faster than the answer.
             step_aside().await;
         }
@@ -166,24 +195,35 @@ impl Line {
         }
     }
 
+    /// Whether the account took this message before and drops it now.
+    fn knows(&self, message: &Message) -> bool {
+        let Repeats::Dropped(within) = self.account.repeats else { return false };
+        let (key, now) = ((self.account.name, message.delivery), Instant::now());
+        let mut keys = self.stage.keys.lock().unwrap();
+        let known = keys.get(&key).is_some_and(|first| now.duration_since(*first) < within);
+        if !known {
+            keys.insert(key, now);
+        }
+        known
+    }
+
     fn mood(&self) -> Mood {
         let weather = &self.stage.weather;
         if !weather.strikes(weather.climate.moody) {
             return Mood::Takes;
         }
-        const MOODS: [Mood; 9] = [
+        // Each as often as the others, but for a refusal of the whole campaign, after which it waits for a minute.
+        const MOODS: [Mood; 7] = [
             Mood::TakesSilently,
             Mood::Hangs,
             Mood::Rejects,
             Mood::Postpones,
-            Mood::Postpones,
             Mood::Throttles,
+            Mood::Cuts,
             Mood::RefusesCampaign,
-            Mood::Cuts,
-            Mood::Cuts,
         ];
-        let at = weather.dice().usize(0..MOODS.len());
-        MOODS[at]
+        let at = weather.dice().usize(0..MOODS.len() * 3 - 2);
+        MOODS[at / 3]
     }
 
     /// Some receipts about a message, each at its own time, some of them twice.
@@ -195,7 +235,7 @@ impl Line {
             if weather.dice().u8(0..4) != 0 {
                 continue;
             }
-            let id = Receipt::id(ACCOUNT, &key.to_string(), news.as_str());
+            let id = Receipt::id(self.account.name, &key.to_string(), news.as_str());
             let about = About::Delivery(key);
             let receipt = Receipt { id, about, at: self.stage.clock.now(), news, detail: None };
             let waits = [Duration::ZERO, Duration::from_secs(3)].map(|longest| weather.up_to(longest));

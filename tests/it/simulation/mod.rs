@@ -8,12 +8,15 @@
 //! `CAMPAIGND_SIMULATION_SEEDS=N` plays N seeds instead of the usual number; `CAMPAIGND_SIMULATION_SEED=S` plays one and
 //! tells its story where it ends badly.
 
+mod books;
 mod carrier;
+mod jobs;
 mod law;
 mod ledger;
 mod meter;
 mod process;
 mod seam;
+mod setting;
 mod stage;
 mod weather;
 mod world;
@@ -26,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use campaignd::clock::Clock;
+use campaignd::model::Channel;
 use campaignd::model::contact::Contact;
 use campaignd::store::contacts::Upsert;
 use campaignd::store::sqlite::SqliteStore;
@@ -35,8 +39,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-use crate::store::bed::person;
-use world::{PEOPLE, Tally, play};
+use crate::store::bed::email;
+use jobs::{PEOPLE, address};
+use world::{Tally, play};
 
 /// About a minute's worth on two cores.
 const SEEDS: u64 = 300;
@@ -86,6 +91,7 @@ impl Tally {
     fn add(&mut self, other: Tally) {
         self.deliveries += other.deliveries;
         self.taken += other.taken;
+        self.taken_again += other.taken_again;
         self.processes += other.processes;
         self.virtual_time += other.virtual_time;
     }
@@ -123,7 +129,10 @@ fn original(folder: &TempDir) -> PathBuf {
     runtime.block_on(async {
         store.migrate().await.unwrap();
         store.secrets().await.unwrap();
-        let people: Vec<Value> = (1..=PEOPLE).map(|i| person(&format!("P{i}"))).collect();
+        let phone = |i| json!({"channel": "sms", "address": address(Channel::Sms, i), "consent": true});
+        let person =
+            |i| json!({"external_id": format!("P{i}"), "addresses": [email(&format!("P{i}")), phone(i)]});
+        let people: Vec<Value> = (1..=PEOPLE).map(person).collect();
         let mut people: Vec<Contact> = serde_json::from_value(Value::Array(people)).unwrap();
         people.push(serde_json::from_value(json!({"external_id": "P0"})).unwrap());
         people.iter_mut().for_each(|person| person.canonicalize().unwrap());

@@ -6,17 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::pending;
-use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use campaignd::app::{ReceiptBook, file_parked, write_receipts};
 use campaignd::backoff::Schedule;
-use campaignd::dispatch::{
-    Account, Campaigns, Format, Heart, Lane, LaneConfig, LaneHandle, Limit, OnDoubt, ledger,
-};
+use campaignd::dispatch::{Account, Campaigns, Format, Heart, Lane, LaneConfig, LaneHandle, ledger};
 use campaignd::lifecycle::{Shutdown, Supervisor};
-use campaignd::model::{Channel, Rates, SmsRules};
+use campaignd::model::{Channel, SmsRules};
 use campaignd::plan::{Housekeeper, Planner};
 use campaignd::provider::Receipts;
 use campaignd::store::jobs::Incarnation;
@@ -27,19 +24,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::carrier::Carrier;
+use super::meter::Meter;
 use super::seam::Seam;
+use super::setting::{ChannelSetting, RETRIES};
 use super::stage::Stage;
-
-/// How a daemon is set up; all of a run alike.
-#[derive(Debug, Clone)]
-pub(super) struct Setup {
-    pub(super) rate: Rates,
-    pub(super) burst: Option<u32>,
-    pub(super) account_rate: Rates,
-    pub(super) concurrency: usize,
-    pub(super) window: usize,
-    pub(super) chunk: usize,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Breath {
@@ -70,6 +58,11 @@ impl Life {
 
     pub(super) fn incarnation(&self) -> Incarnation {
         self.incarnation.get().copied().unwrap_or(Incarnation(0))
+    }
+
+    /// A scope of its own at the law's meters.
+    pub(super) fn scope(&self, name: &str) -> String {
+        format!("{name} of daemon {}", self.incarnation().0)
     }
 
     pub(super) fn end(&self) {
@@ -106,7 +99,7 @@ impl fmt::Display for Life {
 pub(super) struct Process {
     pub(super) life: Life,
     parts: Parts,
-    pub(super) lane: Option<LaneHandle>,
+    lanes: Vec<LaneHandle>,
     failed: watch::Receiver<Option<String>>,
 }
 
@@ -125,7 +118,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 const RECEIPT_QUEUE: usize = 64;
 
 impl Process {
-    pub(super) async fn start(stage: &Arc<Stage>, setup: &Setup) -> Process {
+    pub(super) async fn start(stage: &Arc<Stage>) -> Process {
         let life = Life::begin();
         let seam = Arc::new(Seam { stage: stage.clone(), life: life.clone() });
         let me = loop {
@@ -141,20 +134,27 @@ impl Process {
         let metrics = Arc::new(Metrics::new().unwrap());
         let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
         stage.receives(me, receipts);
-        let lane = parts.start_lane(stage, setup, &seam, &metrics, &supervisor);
+        let lanes = parts.start_lanes(&seam, &metrics, &supervisor);
         parts.start_receipts(&seam, &metrics, waiting, &supervisor);
         parts.start_planning(&seam, &metrics, &supervisor);
         let failed = watch_over(supervisor);
-        Process { life, parts, lane: Some(lane), failed }
+        Process { life, parts, lanes, failed }
     }
 
     pub(super) fn me(&self) -> Incarnation {
         self.life.incarnation()
     }
 
+    /// Messages of a channel were accepted here.
+    pub(super) fn accepted(&self, channel: Channel) {
+        for lane in self.lanes.iter().filter(|lane| lane.channel == channel) {
+            lane.accepted();
+        }
+    }
+
     pub(super) fn kill(&mut self) {
         self.life.end();
-        self.lane = None;
+        self.lanes.clear();
         // Its tasks reach nothing any more; those that only turn in circles end.
         for part in self.parts.in_order() {
             part.ask();
@@ -169,7 +169,7 @@ impl Process {
     /// As SIGTERM has it. Returns whether all was done in time.
     pub(super) async fn terminate(&mut self, stage: &Stage) -> bool {
         stage.note(|| format!("{} drains", self.life));
-        self.lane = None;
+        self.lanes.clear();
         stage.receives_no_more(self.me());
         let deadline = Instant::now() + DRAIN;
         self.parts.recorder.ask();
@@ -199,19 +199,18 @@ impl Parts {
         [planning, lanes, tracking, recorder, heart]
     }
 
-    fn start_lane(
+    fn start_lanes(
         &self,
-        stage: &Arc<Stage>,
-        setup: &Setup,
         seam: &Arc<Seam>,
         metrics: &Arc<Metrics>,
         supervisor: &Supervisor,
-    ) -> LaneHandle {
-        let store: Arc<dyn Store> = seam.clone();
+    ) -> Vec<LaneHandle> {
+        let (stage, store): (_, Arc<dyn Store>) = (&seam.stage, seam.clone());
         let me = seam.life.incarnation();
         let (ledger, ticker) = ledger(store.clone(), me, metrics.clone());
         supervisor.spawn("recorder", &self.recorder, ticker.run());
         let (heart, beat, rescue) = Heart::new(store.clone(), me, metrics.clone(), self.heart.clone());
+        stage.law.beats(me, Instant::now());
         supervisor.spawn("heartbeat", &self.heart, beat);
         supervisor.spawn("rescuer", &self.heart, rescue);
         let leases = ledger.holdings().clone().reconcile(store.clone(), me, self.lanes.clone());
@@ -229,25 +228,8 @@ impl Parts {
             shutdown: self.lanes.clone(),
             publish: false,
         };
-        let account = Account {
-            name: "carrier".into(),
-            provider: Arc::new(Carrier { stage: stage.clone(), life: seam.life.clone(), chunk: setup.chunk }),
-            format: Format::Content,
-            app: None,
-            weight: NonZeroU32::new(1),
-            limit: Limit { rates: setup.account_rate.clone(), burst: None },
-            on_doubt: OnDoubt::Hold,
-        };
-        let config = LaneConfig {
-            channel: Channel::Email,
-            accounts: vec![account],
-            limit: Limit { rates: setup.rate.clone(), burst: setup.burst.and_then(NonZeroU32::new) },
-            concurrency: setup.concurrency,
-            unknown_window: setup.window,
-            retry: Schedule::new([1, 2, 4].map(Duration::from_secs).to_vec()),
-            rules: SmsRules::default(),
-        };
-        lane.start(config, supervisor)
+        let start = |channel| lane.clone().start(lane_config(seam, channel), supervisor);
+        stage.setting.channels.iter().map(start).collect()
     }
 
     fn start_receipts(
@@ -283,6 +265,39 @@ impl Parts {
             auto_pause: BTreeMap::new(),
         };
         supervisor.spawn("housekeeper", &self.planning, housekeeper.run());
+    }
+}
+
+/// The channel as this daemon has it. Its limits begin drained, and the law holds them to that.
+fn lane_config(seam: &Seam, setting: &ChannelSetting) -> LaneConfig {
+    let (stage, life) = (&seam.stage, &seam.life);
+    stage.law.limit(&life.scope(setting.channel.as_str()), Meter::drained(&setting.limit));
+    let accounts = setting.accounts.iter().map(|account| {
+        stage.law.limit(&life.scope(account.name), Meter::drained(&account.limit));
+        Account {
+            name: account.name.into(),
+            provider: Arc::new(Carrier {
+                stage: stage.clone(),
+                life: life.clone(),
+                account: account.clone(),
+                channel: setting.channel,
+                chunk: stage.setting.chunk,
+            }),
+            format: Format::Content,
+            app: None,
+            weight: account.weight,
+            limit: account.limit.clone(),
+            on_doubt: account.on_doubt,
+        }
+    });
+    LaneConfig {
+        channel: setting.channel,
+        accounts: accounts.collect(),
+        limit: setting.limit.clone(),
+        concurrency: stage.setting.concurrency,
+        unknown_window: stage.setting.window,
+        retry: Schedule::new(RETRIES.map(Duration::from_secs).to_vec()),
+        rules: SmsRules::default(),
     }
 }
 

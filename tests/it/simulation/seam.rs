@@ -38,7 +38,7 @@ use campaignd::store::{
     Receipts, References, Reports, Result, Secrets, Store, Tokens, Tracking,
 };
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::process::Life;
@@ -241,7 +241,10 @@ impl Dispatching for Seam {
     }
 
     async fn beat(&self, me: Incarnation) -> Result<Vec<(Incarnation, i64)>> {
-        self.call("beat", self.store().beat(me)).await
+        let asked = Instant::now();
+        let beats = self.call("beat", self.store().beat(me)).await?;
+        self.stage.law.beats(me, asked);
+        Ok(beats)
     }
 
     async fn leave(&self, me: Incarnation) -> Result<()> {
@@ -278,7 +281,7 @@ impl Dispatching for Seam {
     async fn tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>> {
         let work = async {
             let granted = self.store().tick(me, tick).await?;
-            self.stage.law.ticks(tick, &granted);
+            self.stage.law.ticks(&self.stage, me, tick, &granted);
             Ok(granted)
         };
         self.call("tick", Box::pin(work)).await

@@ -1,12 +1,12 @@
 //! What all processes of one run share: the store, the time, the weather, the law, and the record of what happened.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use campaignd::clock::Clock;
-use campaignd::model::Receipt;
+use campaignd::model::{DeliveryKey, Receipt};
 use campaignd::provider::Receipts;
 use campaignd::store::jobs::Incarnation;
 use campaignd::store::sqlite::SqliteStore;
@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::law::Law;
+use super::setting::Setting;
 use super::weather::Weather;
 
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub(super) struct Stage {
     pub(super) clock: Clock,
     pub(super) weather: Weather,
     pub(super) law: Law,
+    pub(super) setting: Arc<Setting>,
+    /// When an account that drops repeats first took a message.
+    pub(super) keys: Mutex<HashMap<(&'static str, DeliveryKey), Instant>>,
     began: Instant,
     /// Who takes receipts now.
     post: Mutex<Option<(Incarnation, Receipts)>>,
@@ -35,13 +39,15 @@ const LINES: usize = 20_000;
 
 impl Stage {
     /// `file` holds a migrated store. `told`: whether the story is kept.
-    pub(super) fn new(file: &Path, seed: u64, window: usize, told: bool) -> Arc<Stage> {
-        let clock = virtual_clock();
+    pub(super) fn new(file: &Path, seed: u64, setting: Setting, told: bool) -> Arc<Stage> {
+        let (clock, setting) = (virtual_clock(), Arc::new(setting));
         Arc::new(Stage {
             store: Arc::new(SqliteStore::open(file, clock.clone()).unwrap()),
             clock,
             weather: Weather::new(seed),
-            law: Law::new(file, window),
+            law: Law::new(file, setting.clone()),
+            setting,
+            keys: Mutex::default(),
             began: Instant::now(),
             post: Mutex::default(),
             story: told.then(Mutex::default),

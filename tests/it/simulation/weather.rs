@@ -1,5 +1,6 @@
 //! What a seed decides: how bad the weather is between daemons, store and provider, and every throw of the dice.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -29,9 +30,12 @@ pub(super) struct Weather {
     dice: Mutex<Rng>,
     pub(super) climate: Climate,
     fair: AtomicBool,
-    pub(super) store_away: AtomicBool,
-    pub(super) provider_away: AtomicBool,
+    /// The store, and accounts by their names.
+    away: Mutex<HashSet<&'static str>>,
 }
+
+/// Who else may be away than an account.
+pub(super) const STORE: &str = "store";
 
 /// What becomes of one call to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,13 +58,7 @@ impl Weather {
             deadly: [0.0, 0.02, 0.06][dice.usize(0..3)],
             daemons: [1, 2, 2][dice.usize(0..3)],
         };
-        Weather {
-            dice: Mutex::new(dice),
-            climate,
-            fair: AtomicBool::new(false),
-            store_away: AtomicBool::new(false),
-            provider_away: AtomicBool::new(false),
-        }
+        Weather { dice: Mutex::new(dice), climate, fair: AtomicBool::new(false), away: Mutex::default() }
     }
 
     pub(super) fn dice(&self) -> MutexGuard<'_, Rng> {
@@ -70,8 +68,19 @@ impl Weather {
     /// From now on nothing goes wrong any more.
     pub(super) fn clear_up(&self) {
         self.fair.store(true, Ordering::Relaxed);
-        self.store_away.store(false, Ordering::Relaxed);
-        self.provider_away.store(false, Ordering::Relaxed);
+        self.away.lock().unwrap().clear();
+    }
+
+    pub(super) fn is_away(&self, who: &str) -> bool {
+        self.away.lock().unwrap().contains(who)
+    }
+
+    pub(super) fn goes_away(&self, who: &'static str) {
+        self.away.lock().unwrap().insert(who);
+    }
+
+    pub(super) fn comes_back(&self, who: &str) {
+        self.away.lock().unwrap().remove(who);
     }
 
     pub(super) fn strikes(&self, chance: f64) -> bool {
@@ -79,7 +88,7 @@ impl Weather {
     }
 
     pub(super) fn fate(&self) -> Fate {
-        if self.store_away.load(Ordering::Relaxed) || self.strikes(self.climate.unreached) {
+        if self.is_away(STORE) || self.strikes(self.climate.unreached) {
             Fate::Unreached
         } else if self.strikes(self.climate.unanswered) {
             Fate::Unanswered

@@ -1,32 +1,28 @@
 //! One run: users and operators do at random what they do, daemons crash and drain, services go away and come back;
 //! then the weather clears up, and everything must come to rest.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use campaignd::model::job::Job;
-use campaignd::model::receipt::{About, News};
-use campaignd::model::{Control, Lane, Rates, Receipt};
-use campaignd::render::TemplateSource;
-use campaignd::store::jobs::{Acceptance, PinnedTemplate, Submission};
+use campaignd::dispatch::Limit;
+use campaignd::model::receipt::{About, Bounce, News};
+use campaignd::model::{Channel, Control, DeliveryKey, Reason, Receipt};
+use campaignd::store::jobs::Acceptance;
 use campaignd::store::{Campaigns, Dispatching, Jobs, Receipts};
 use fastrand::Rng;
-use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::carrier::ACCOUNT;
+use super::jobs::{campaign, message, submission};
 use super::meter::Meter;
-use super::process::{Process, Setup};
+use super::process::Process;
 use super::seam::at_once;
+use super::setting::Setting;
 use super::stage::Stage;
+use super::weather::STORE;
 
-/// Contacts `P1`, `P2`, ... that every run begins with.
-pub(super) const PEOPLE: usize = 14;
-/// The channel's scope at the law's meters.
-pub(super) const CHANNEL: &str = "channel";
 const CAMPAIGNS: usize = 4;
 const MESSAGES: usize = 12;
 /// After the weather has cleared up, everything is settled within this.
@@ -37,18 +33,19 @@ const REST: Duration = Duration::from_secs(300);
 pub(super) struct Tally {
     pub(super) deliveries: usize,
     pub(super) taken: usize,
+    pub(super) taken_again: usize,
     pub(super) processes: usize,
     pub(super) virtual_time: Duration,
 }
 
 struct World {
     stage: Arc<Stage>,
-    setup: Setup,
     dice: Rng,
     /// Every process that there ever was; those of `alive` are not known to be dead.
     processes: Vec<Process>,
     alive: Vec<usize>,
     campaigns: Vec<String>,
+    standing: BTreeSet<String>,
     messages: usize,
 }
 
@@ -60,62 +57,47 @@ pub(super) async fn play(seed: u64, file: &Path, told: bool) -> Result<Tally, St
     // Jitter of the daemons' own.
     fastrand::seed(seed);
     let mut dice = Rng::with_seed(!seed);
-    let setup = setup(&mut dice);
-    let stage = Stage::new(file, seed, setup.window, told);
-    stage.note(|| format!("{:?} {setup:?}", stage.weather.climate));
+    let setting = Setting::throw(&mut dice);
+    let stage = Stage::new(file, seed, setting, told);
+    stage.note(|| format!("{:?} {:?}", stage.weather.climate, stage.setting));
     let began = Instant::now();
     let mut world = World {
         stage: stage.clone(),
-        setup,
         dice,
         processes: Vec::new(),
         alive: Vec::new(),
         campaigns: Vec::new(),
+        standing: BTreeSet::new(),
         messages: 0,
     };
     world.limit();
     let verdict = world.play().await;
+    let (taken, taken_again) = stage.law.taken();
     let tally = Tally {
         deliveries: stage.law.deliveries().len(),
-        taken: stage.law.taken(),
+        taken,
+        taken_again,
         processes: world.processes.len(),
         virtual_time: began.elapsed(),
     };
     verdict.map(|()| tally).map_err(|what| format!("{}{what}", stage.story()))
 }
 
-fn setup(dice: &mut Rng) -> Setup {
-    let mut rate = |rates: &[&str]| {
-        let rate = rates[dice.usize(0..rates.len())];
-        Rates(rate.split_terminator(',').map(|rate| rate.parse().unwrap()).collect())
-    };
-    let (rate, account_rate) = (rate(&["", "", "40/s", "6/s", "10/s,300/m"]), rate(&["", "", "25/s"]));
-    Setup {
-        rate,
-        burst: [None, Some(8)][dice.usize(0..2)],
-        account_rate,
-        concurrency: dice.usize(1..6),
-        window: [2, 10, 40][dice.usize(0..3)],
-        chunk: [1, 4, 16][dice.usize(0..3)],
-    }
-}
-
 impl World {
-    /// Rates are measured where one daemon sends.
+    /// Rates are measured over all daemons that ever were where one at a time sends.
     fn limit(&self) {
-        if self.stage.weather.climate.daemons > 1 {
-            return;
+        for channel in &self.stage.setting.channels {
+            self.measure(channel.channel.as_str(), &channel.limit);
         }
-        self.measure(CHANNEL, &self.setup.rate, self.setup.burst);
-        self.measure(ACCOUNT, &self.setup.account_rate, None);
+        for account in self.stage.setting.accounts() {
+            self.measure(account.name, &account.limit);
+        }
     }
 
-    fn measure(&self, scope: &str, rates: &Rates, burst: Option<u32>) {
-        let meters = rates.0.iter().map(|rate| {
-            let burst = burst.unwrap_or_else(|| rate.default_burst());
-            Meter::new(rate.per_second(), burst)
-        });
-        self.stage.law.limit(scope, meters.collect());
+    fn measure(&self, scope: &str, limit: &Limit) {
+        if self.stage.weather.climate.daemons == 1 {
+            self.stage.law.limit(scope, Meter::full(limit));
+        }
     }
 
     async fn play(&mut self) -> Result<(), String> {
@@ -135,7 +117,7 @@ impl World {
     }
 
     async fn act(&mut self) {
-        match self.dice.u8(0..22) {
+        match self.dice.u8(0..24) {
             0..=2 => self.submit(),
             3..=6 => self.say(),
             7 | 8 => self.control(&[Control::Pause, Control::Pause, Control::Cancel]),
@@ -144,14 +126,15 @@ impl World {
             14 | 15 => self.crash().await,
             16 | 17 => self.freeze(),
             18 => self.terminate().await,
-            19 => self.store_goes_away(),
-            20 => self.provider_goes_away(),
+            19 => self.goes_away(STORE, Duration::from_secs(20)),
+            20 => self.an_account_goes_away(),
+            21 | 22 => self.lie(),
             _ => {}
         }
     }
 
     async fn start(&mut self) {
-        let process = Process::start(&self.stage, &self.setup).await;
+        let process = Process::start(&self.stage).await;
         self.alive.push(self.processes.len());
         self.processes.push(process);
     }
@@ -161,44 +144,14 @@ impl World {
             return;
         }
         let id = format!("c{}", self.campaigns.len());
-        let dice = &mut self.dice;
-        let (audience, entries) = match dice.u8(0..3) {
-            0 => (json!({"all": true}), None),
-            1 => {
-                let n = dice.usize(1..12);
-                let ids = (0..n).map(|_| format!("P{}", dice.usize(1..PEOPLE + 3)));
-                (json!({"contacts": ids.collect::<Vec<_>>()}), Some(n))
-            }
-            _ => {
-                let n = dice.usize(1..12);
-                let people = (0..n).map(|_| json!({"address": format!("p{}@example.com", dice.u8(1..30))}));
-                (json!({"recipients": people.collect::<Vec<_>>(), "consent": true}), Some(n))
-            }
-        };
-        let mut job = json!({"type": "campaign", "id": id, "channel": "email", "purpose": "marketing",
-            "template": "t", "audience": audience});
-        let later = |seconds| (self.stage.clock.now() + SignedDuration::from_secs(seconds)).to_string();
-        if dice.u8(0..4) == 0 {
-            job["send_at"] = json!(later(dice.i64(1..9)));
+        let stage = self.stage.clone();
+        let Some(channel) = self.dice.choice(&stage.setting.channels) else { return };
+        let made = campaign(&mut self.dice, &id, channel, stage.clock.now());
+        self.measure(&id, &made.limit);
+        if let Some(entries) = made.entries {
+            stage.law.target(&id, entries);
         }
-        if dice.u8(0..4) == 0 {
-            job["expires_at"] = json!(later(dice.i64(9..60)));
-        }
-        let rate = ["", "", "3/s", "20/s", "200/s"][dice.usize(0..5)];
-        let burst = [None, Some(1), Some(6)][dice.usize(0..3)];
-        if !rate.is_empty() {
-            job["rate"] = json!(rate);
-            if let Some(burst) = burst {
-                job["burst"] = json!(burst);
-            }
-            if self.stage.weather.climate.daemons == 1 {
-                self.measure(&id, &Rates(vec![rate.parse().unwrap()]), burst);
-            }
-        }
-        if let Some(entries) = entries {
-            self.stage.law.target(&id, entries);
-        }
-        self.accept(job);
+        self.accept(channel.channel, &made.job);
         self.campaigns.push(id);
     }
 
@@ -207,32 +160,35 @@ impl World {
             return;
         }
         self.messages += 1;
-        let to = json!({"external_id": format!("P{}", self.dice.usize(1..=PEOPLE))});
-        let lane = [Lane::Transactional, Lane::Bulk][self.dice.usize(0..2)];
-        self.accept(json!({"type": "message", "id": format!("m{}", self.messages), "campaign": "standing",
-            "channel": "email", "purpose": "service", "template": "t", "to": to, "lane": lane.as_str()}));
-        if !self.campaigns.iter().any(|id| id == "standing") && self.messages == 1 {
-            self.stage.note(|| "the standing campaign opens".to_owned());
-        }
+        let stage = self.stage.clone();
+        let Some(channel) = self.dice.choice(&stage.setting.channels) else { return };
+        let job = message(&mut self.dice, self.messages, channel);
+        self.standing.insert(job["campaign"].as_str().unwrap().to_owned());
+        self.accept(channel.channel, &job);
     }
 
     /// By any of the daemons, which then owns what must go at once.
-    fn accept(&mut self, job: Value) {
+    fn accept(&mut self, channel: Channel, job: &Value) {
         let at = self.alive.get(self.dice.usize(0..=self.alive.len())).copied();
         let daemon = at.map(|at| &self.processes[at]);
         self.stage.note(|| format!("accepts {job}"));
-        let submissions = [submission(&job)];
+        let submissions = [submission(job)];
         let accepted = self.stage.store.accept(&submissions, daemon.map(Process::me));
         assert_eq!(at_once(accepted).unwrap(), [Acceptance::New { warnings: Vec::new() }]);
         self.stage.law.check(&self.stage, "accept");
-        if let Some(lane) = daemon.and_then(|daemon| daemon.lane.as_ref()) {
-            lane.accepted();
+        if let Some(daemon) = daemon {
+            daemon.accepted(channel);
         }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.campaigns.iter().chain(&self.standing)
     }
 
     fn control(&mut self, controls: &[Control]) {
         let control = controls[self.dice.usize(0..controls.len())];
-        if let Some(id) = self.dice.choice(&self.campaigns) {
+        let all: Vec<String> = self.all().cloned().collect();
+        if let Some(id) = self.dice.choice(&all) {
             self.control_one(id, control);
         }
     }
@@ -247,12 +203,25 @@ impl World {
     fn opt_out(&mut self) {
         let Some((key, _)) = self.dice.choice(self.stage.law.deliveries()) else { return };
         self.stage.note(|| format!("contact {} unsubscribes", key.contact));
-        let id = Receipt::id("reply", &key.to_string(), "unsubscribed");
+        self.tell(key, News::Unsubscribed);
+        self.stage.law.unsubscribes(key);
+    }
+
+    /// A provider tells of what it never got.
+    fn lie(&mut self) {
+        let Some(key) = self.dice.choice(self.stage.law.never_left()) else { return };
+        let soft = News::Bounced { bounce: Bounce::Soft, reason: Reason::MailboxFull };
+        let news = [News::Accepted, News::Delivered, soft][self.dice.usize(0..3)].clone();
+        self.stage.note(|| format!("a lie: {key} was {}", news.as_str()));
+        self.tell(key, news);
+    }
+
+    fn tell(&self, key: DeliveryKey, news: News) {
         let (about, at) = (About::Delivery(key), self.stage.clock.now());
-        let receipt = Receipt { id, about, at, news: News::Unsubscribed, detail: None };
+        let id = Receipt::id("told", &format!("{key} {at}"), news.as_str());
+        let receipt = Receipt { id, about, at, news, detail: None };
         at_once(self.stage.store.record_receipts(&[receipt], false)).unwrap();
-        self.stage.law.unsubscribes(key.contact);
-        self.stage.law.check(&self.stage, "unsubscribe");
+        self.stage.law.check(&self.stage, "a receipt");
     }
 
     async fn crash(&mut self) {
@@ -297,21 +266,20 @@ impl World {
         }
     }
 
-    fn store_goes_away(&self) {
-        self.away(Duration::from_secs(20), |stage| &stage.weather.store_away);
+    fn an_account_goes_away(&mut self) {
+        let accounts = self.stage.setting.accounts().map(|account| account.name);
+        if let Some(name) = self.dice.choice(accounts.collect::<Vec<_>>()) {
+            self.goes_away(name, Duration::from_secs(8));
+        }
     }
 
-    fn provider_goes_away(&self) {
-        self.away(Duration::from_secs(8), |stage| &stage.weather.provider_away);
-    }
-
-    fn away(&self, longest: Duration, what: fn(&Stage) -> &std::sync::atomic::AtomicBool) {
+    fn goes_away(&self, who: &'static str, longest: Duration) {
         let (stage, time) = (self.stage.clone(), self.stage.weather.up_to(longest));
-        stage.note(|| format!("the store or the provider is away for {time:?}"));
-        what(&stage).store(true, Ordering::Relaxed);
+        stage.note(|| format!("{who} is away for {time:?}"));
+        stage.weather.goes_away(who);
         tokio::spawn(async move {
             sleep(time).await;
-            what(&stage).store(false, Ordering::Relaxed);
+            stage.weather.comes_back(who);
         });
     }
 
@@ -347,7 +315,7 @@ impl World {
         let deadline = Instant::now() + REST;
         loop {
             // Also again and again: the daemons pause what their provider refused often before.
-            for id in &self.campaigns {
+            for id in self.all() {
                 if self.stage.law.is_paused(id) {
                     self.control_one(id, Control::Resume);
                 }
@@ -365,31 +333,7 @@ impl World {
         for at in std::mem::take(&mut self.alive) {
             self.drain(at).await;
         }
+        self.stage.law.resolves_doubts(&self.stage);
         self.stage.law.broken().map_or(Ok(()), Err)
-    }
-}
-
-/// What each run's template is.
-fn template() -> PinnedTemplate {
-    let manifest = "[email]\nsubject = \"Hello\"\ntext = \"hello.txt.hbs\"\n";
-    let files = [("template.toml", manifest), ("hello.txt.hbs", "Hello {{external_id}}")];
-    let files = files.map(|(path, text)| (path.to_owned(), text.to_owned())).into();
-    let source = TemplateSource { name: "t".to_owned(), files };
-    PinnedTemplate {
-        hash: source.hash(),
-        name: source.name.clone(),
-        source: serde_json::to_value(&source).unwrap(),
-        links: Vec::new(),
-    }
-}
-
-fn submission(job: &Value) -> Submission {
-    let read = Job::read(&serde_json::to_vec(job).unwrap()).unwrap();
-    Submission {
-        job: read.job,
-        content_hash: read.content_hash,
-        template: Some(template()),
-        purpose_forbidden: false,
-        apps: None,
     }
 }

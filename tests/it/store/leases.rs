@@ -1,12 +1,13 @@
 //! Leases: who sends which batch, and what a dead daemon leaves.
 
 use campaignd::model::{Channel, Control, Lane, State};
-use campaignd::store::dispatching::Tick;
+use campaignd::store::dispatching::{Hold, Tick};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::bed::{Bed, all_accepted, intent, message, person, settled, tallied};
+use super::bed::{Bed, Db, all_accepted, intent, message, person, settled, tallied};
 use super::on_each_store;
+use crate::harness::wait::eventually;
 
 on_each_store!(
     every_stream_gets_its_share,
@@ -18,6 +19,7 @@ on_each_store!(
     a_release_in_mid_air_leaves_the_doubtful_named,
     a_rescue_names_the_doubtful_and_frees_the_rest,
     a_rescued_lease_is_worthless,
+    a_lost_lease_is_refused_beside_its_successor,
     a_forgotten_daemons_leases_are_seen,
     a_daemon_that_holds_leases_cannot_leave,
 );
@@ -99,6 +101,45 @@ async fn a_message_is_leased_to_its_acceptor(bed: &Bed) {
     assert_eq!(bed.store.leased_at_acceptance(you, Channel::Email).await.unwrap(), []);
     assert_eq!(bed.lease(you).await.len(), 1);
     assert_eq!(bed.intend(me, &mine[0]).await.unwrap()[0].address, "a@example.com");
+}
+
+/// Given back because its answer was late, and leased again by the same daemon: both may ask in one commit.
+async fn a_lost_lease_is_refused_beside_its_successor(bed: &Bed) {
+    bed.people(3).await;
+    let me = bed.store.join("one").await.unwrap();
+    bed.planned("spring", json!({"all": true}), json!({})).await;
+    let lost = bed.lease(me).await.pop().unwrap();
+    bed.store.release(me, &[lost.hold()]).await.unwrap();
+    let lease = bed.lease(me).await.pop().unwrap();
+    assert_eq!(lease.batch, lost.batch);
+    let tick = Tick { intents: vec![intent(&lost), intent(&lease)], ..Tick::default() };
+    let granted = bed.store.tick(me, &tick).await.unwrap();
+    assert_eq!(granted.iter().map(|one| one.as_ref().map(Vec::len)).collect::<Vec<_>>(), [None, Some(3)]);
+}
+
+/// Only PostgreSQL lets another daemon come in between.
+#[tokio::test]
+async fn what_another_daemon_took_over_meanwhile_is_not_taken_up() {
+    let bed = Bed::postgres().await;
+    let Db::Postgres(db) = &bed.db else { panic!("no PostgreSQL") };
+    let (me, you) = (bed.store.join("one").await.unwrap(), bed.store.join("two").await.unwrap());
+    bed.accept_as(message("m1", "thanks", json!({"address": "a@example.com"}), json!({})), Some(me)).await;
+    let (other, watcher) = (db.connect().await, db.connect().await);
+    other.batch_execute("BEGIN; UPDATE batches SET owner = NULL, epoch = epoch + 1").await.unwrap();
+    let take = bed.store.leased_at_acceptance(me, Channel::Email);
+    let take_over = async {
+        eventually("the daemon waits for the row", async || {
+            let waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            watcher.query_opt(waits, &[]).await.unwrap()
+        })
+        .await;
+        let lease = format!("UPDATE batches SET owner = {}, epoch = epoch + 1; COMMIT", you.0);
+        other.batch_execute(&lease).await.unwrap();
+    };
+    let (taken, ()) = tokio::join!(take, take_over);
+    assert_eq!(taken.unwrap(), []);
+    let held = bed.store.holds(you).await.unwrap();
+    assert_eq!(held.iter().map(|Hold { epoch, .. }| *epoch).collect::<Vec<_>>(), [2]);
 }
 
 async fn a_released_batch_waits_for_anyone(bed: &Bed) {
