@@ -15,7 +15,7 @@ use crate::lifecycle::Shutdown;
 use crate::model::Receipt;
 use crate::model::receipt::About;
 use crate::store::receipts::Filed;
-use crate::store::{Result, Store};
+use crate::store::{Error, Result, Store};
 use crate::telemetry::{Metrics, Outage};
 
 /// Receipts in one transaction, at most.
@@ -42,8 +42,17 @@ impl ReceiptBook {
     /// # Errors
     /// The store is away; whatever was written by then does no harm when it is written again.
     pub(super) async fn write(&self, receipts: &[Receipt]) -> Result<()> {
-        let known = self.resolve(receipts).await?;
-        self.record(&known).await
+        match self.resolve(receipts).await {
+            Ok(known) => return self.record(&known).await,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) if receipts.len() == 1 => refused(&error),
+            Err(_) => {
+                for receipt in receipts {
+                    Box::pin(self.write(std::slice::from_ref(receipt))).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The receipts with their deliveries; what is not known yet is parked.
@@ -97,9 +106,7 @@ impl ReceiptBook {
                 return Ok(());
             }
             Err(error) if error.is_transient() => return Err(error),
-            Err(error) if receipts.len() == 1 => {
-                error!(error = &error as &dyn std::error::Error, "a receipt cannot be recorded");
-            }
+            Err(error) if receipts.len() == 1 => refused(&error),
             Err(_) => {
                 for receipt in receipts {
                     Box::pin(self.record(std::slice::from_ref(receipt))).await?;
@@ -128,6 +135,11 @@ impl ReceiptBook {
             self.metrics.receipts.with_label_values(&[provider, state]).inc_by(n);
         }
     }
+}
+
+/// The store's words alone: what stands below them may quote the receipt.
+fn refused(error: &Error) {
+    error!("a receipt cannot be recorded: {error}");
 }
 
 /// Writes what comes until nobody is left who could bring any: providers go with their lanes, and bring what they still

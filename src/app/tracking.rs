@@ -182,7 +182,8 @@ async fn write(store: &dyn Store, events: &[Event], publish: bool) -> Result<(),
             Ok(_) => {}
             Err(error) if error.is_transient() => return Err(away(&error)),
             Err(error) => {
-                error!(error = &error as &dyn std::error::Error, id = %event.id, "an event cannot be recorded")
+                // What stands below the store's words may quote the row.
+                error!(id = %event.id, "an event cannot be recorded: {error}")
             }
         }
     }

@@ -14,6 +14,9 @@ use tokio::time::Instant;
 
 use crate::model::Outcome;
 
+/// No credential is relied on for longer, whatever its issuer says: its end must be an instant that there is.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 /// Asks the provider for a credential.
 #[async_trait]
 pub trait Issuer: Send + Sync {
@@ -91,6 +94,7 @@ impl<I: Issuer> Credential<I> {
     async fn fetch(&self, mut turn: MutexGuard<'_, u64>) -> Result<Arc<Held<I::Value>>, Outcome> {
         let asked = Instant::now();
         let Issued { value, lives, early } = self.issuer.issue().await?;
+        let lives = lives.min(LONGEST);
         *turn += 1;
         let ends_at = asked + lives;
         let renew_at = asked + lives.saturating_sub(early);
@@ -127,6 +131,25 @@ mod tests {
             let value = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
             Ok(Issued { value, lives: Duration::from_secs(7_200), early: Duration::from_secs(300) })
         }
+    }
+
+    struct ForEver;
+
+    #[async_trait]
+    impl Issuer for ForEver {
+        type Value = ();
+
+        async fn issue(&self) -> Result<Issued<()>, Outcome> {
+            Ok(Issued { value: (), lives: Duration::MAX, early: Duration::ZERO })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_to_last_for_ever_is_renewed_after_a_year() {
+        let credential = Credential::new(ForEver);
+        assert_eq!(credential.get().await.unwrap().generation, 1);
+        advance(LONGEST).await;
+        assert_eq!(credential.get().await.unwrap().generation, 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ mod keyed;
 pub mod mailhook;
 mod permit;
 mod push;
+mod reference;
 pub mod sandbox;
 mod secret_path;
 pub mod smpp;

@@ -55,7 +55,9 @@ impl Bridge {
                 ("accepted", "")
             }
         };
-        json!({"id": id, "status": status, "reason": reason, "retry_after": 1, "ref": format!("own-{id}")})
+        // No store keeps the NUL, and no index a text of any length.
+        let own = format!("own\0-{id}{}", "x".repeat(5_000));
+        json!({"id": id, "status": status, "reason": reason, "retry_after": 1, "ref": own})
     }
 }
 

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Codes;
 use crate::model::Outcome;
 use crate::provider::Message;
+use crate::provider::reference::reference;
 use crate::provider::sms::beijing::Until;
 use crate::provider::sms::calls::Said;
 use crate::provider::sms::code::{Means, meaning};
@@ -80,21 +81,21 @@ pub(super) fn said(codes: &Codes, messages: &[&Message], response: &Response<Byt
         let means = if too_many { later(&message) } else { meaning(codes, CODES, &code) };
         return Said::All(means.outcome(told(&code, &message), now));
     }
-    let reference = |message: &&Message| match messages.len() {
-        1 => biz_id.clone(),
-        _ => reference(&biz_id, &message.to),
-    };
-    let accepted = |message| {
-        let provider_ref = Some(reference(message)).filter(|_| !biz_id.is_empty());
-        Outcome::Accepted { provider_ref }
+    let call = reference(&biz_id);
+    let accepted = |message: &&Message| {
+        let named = |call| match messages.len() {
+            1 => call,
+            _ => of_number(&biz_id, &message.to),
+        };
+        Outcome::Accepted { provider_ref: call.clone().map(named) }
     };
     Said::Each(messages.iter().map(accepted).collect())
 }
 
 /// A call's id stands for all of its messages: with the number it names one, and the number cannot be read from it.
-pub(super) fn reference(biz_id: &str, number: &str) -> String {
+pub(super) fn of_number(biz_id: &str, number: &str) -> String {
     let hash = Sha256::digest(format!("{biz_id}\n{number}"));
-    format!("{biz_id}:{}", hex::encode(&hash[..8]))
+    format!("{}:{}", reference(biz_id).unwrap_or_default(), hex::encode(&hash[..8]))
 }
 
 fn later(words: &str) -> Means {
@@ -209,7 +210,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let Said::Each(outcomes) = said(&Codes::default(), &both, &taken, now) else { panic!() };
         let references: Vec<_> = outcomes.iter().map(|outcome| outcome.detail().unwrap()).collect();
-        assert_eq!(references[0], reference("607^0", "+8613800000001"));
+        assert_eq!(references[0], of_number("607^0", "+8613800000001"));
         assert!(references[0].starts_with("607^0:") && !references[0].contains("1380000"));
         assert_ne!(references[0], references[1]);
         let one = Outcome::Accepted { provider_ref: Some("607^0".to_owned()) };

@@ -10,9 +10,10 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
+use tracing::warn;
 use uuid::Uuid;
 
-use super::answer::reference;
+use super::answer::of_number;
 use super::number::canonical;
 use crate::config::{AliyunSettings, Codes};
 use crate::model::opt_out::opts_out;
@@ -78,12 +79,21 @@ impl Hook for AliyunHook {
             let detail = "Aliyun posts receipts and replies".to_owned();
             return Err(HookRefusal { status: StatusCode::METHOD_NOT_ALLOWED, detail });
         }
-        let told: Vec<Told> = serde_json::from_slice(&request.body).map_err(|error| HookRefusal {
+        let nonsense = |why: &str| HookRefusal {
             status: StatusCode::BAD_REQUEST,
-            detail: format!("neither a list of receipts nor of replies: {error}"),
-        })?;
+            detail: format!("neither a list of receipts nor of replies{why}"),
+        };
+        let told: Vec<Value> =
+            serde_json::from_slice(&request.body).map_err(|error| nonsense(&format!(": {error}")))?;
+        // One entry that nobody understands must not cost those beside it.
+        let read: Vec<Told> = told.iter().filter_map(|entry| Told::deserialize(entry).ok()).collect();
+        match (told.len() - read.len(), read.is_empty()) {
+            (0, _) => {}
+            (_, true) => return Err(nonsense("")),
+            (others, _) => warn!(provider = self.name, others, "entries of Aliyun's cannot be read"),
+        }
         let now = Timestamp::now();
-        let receipts = told.into_iter().flat_map(|told| match told {
+        let receipts = read.into_iter().flat_map(|told| match told {
             Told::Report(report) => self.reported(&report, now),
             Told::Reply(reply) => self.replied(&reply, now).into_iter().collect(),
         });
@@ -106,7 +116,7 @@ impl AliyunHook {
         let (about, key) = match (delivery, canonical(&report.phone_number)) {
             (Some(delivery), _) => (About::Delivery(delivery), delivery.to_string()),
             (None, Some(number)) => {
-                let reference = reference(&report.biz_id, &number);
+                let reference = of_number(&report.biz_id, &number);
                 (About::Reference { provider: self.name.clone(), reference: reference.clone() }, reference)
             }
             // A masked number without a key names nobody.
@@ -186,7 +196,7 @@ mod tests {
         ];
         let receipts = receive(SECRET, &format!("[{}]", body.join(","))).unwrap();
         let refers =
-            |number| About::Reference { provider: "ali".into(), reference: reference("607^0", number) };
+            |number| About::Reference { provider: "ali".into(), reference: of_number("607^0", number) };
         let bounced = |bounce, reason| News::Bounced { bounce, reason };
         let told: Vec<_> =
             receipts.iter().map(|receipt| (receipt.about.clone(), receipt.news.clone())).collect();
@@ -235,5 +245,17 @@ mod tests {
             assert_eq!(receive(SECRET, body), Err(StatusCode::BAD_REQUEST), "{body}");
         }
         assert_eq!(receive(SECRET, "[]"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn an_entry_that_nobody_understands_costs_only_itself() {
+        let body = [
+            r#"{"phone_number":null}"#.to_owned(),
+            report("1381111****", "12-1-0", "DELIVERED"),
+            "7".to_owned(),
+        ];
+        let receipts = receive(SECRET, &format!("[{}]", body.join(","))).unwrap();
+        assert_eq!(receipts.len(), 1);
+        assert_eq!(receipts[0].about, About::Delivery("12-1-0".parse().unwrap()));
     }
 }

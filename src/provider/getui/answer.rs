@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::model::{Outcome, Reason};
 use crate::provider::keyed::{Answer, Keyed, told};
+use crate::provider::reference::reference;
 
 /// What a code or a status says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +22,10 @@ enum Verdict {
     Account,
     /// For this long.
     Throttled(Duration),
-    /// For now, on Getui's side; the same request_id keeps a repeat from doubling.
+    /// For now, in Getui's own words; the same request_id keeps a repeat from doubling.
     Broken,
+    /// An error of whoever stands between us: Getui may have the message.
+    Doubtful,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -95,7 +98,8 @@ pub(super) fn no_token(response: &Response<Bytes>) -> Option<Outcome> {
     let (verdict, words) = judged(response)?;
     let detail = told(&format!("no token: {words}"), &[]);
     Some(match verdict {
-        Verdict::Throttled(_) | Verdict::Broken => outcome(verdict, detail),
+        Verdict::Throttled(_) => outcome(verdict, detail),
+        Verdict::Broken | Verdict::Doubtful => outcome(Verdict::Broken, detail),
         // With 10001 or 20001, key and secret do not belong together, or the clock is wrong.
         _ => Outcome::AccountRefused { detail },
     })
@@ -118,7 +122,11 @@ fn judged(response: &Response<Bytes>) -> Option<(Verdict, String)> {
     let Ok(Head { code, msg }) = serde_json::from_slice(body) else {
         let text = String::from_utf8_lossy(body.get(..1_000).unwrap_or(body));
         let words = format!("HTTP {status}: {text}").trim_end_matches([':', ' ']).to_owned();
-        return by_status.map(|verdict| (verdict, words));
+        let without_words = by_status.map(|verdict| match verdict {
+            Verdict::Broken => Verdict::Doubtful,
+            verdict => verdict,
+        });
+        return without_words.map(|verdict| (verdict, words));
     };
     let by_code = match CODES.iter().find(|(known, _)| *known == code) {
         Some((_, verdict)) => Some(*verdict),
@@ -136,6 +144,7 @@ fn outcome(verdict: Verdict, detail: String) -> Outcome {
         Verdict::Token | Verdict::Account => Outcome::AccountRefused { detail },
         Verdict::Throttled(after) => Outcome::Throttled { after: Some(after), detail },
         Verdict::Broken => Outcome::Retry { reason: Reason::TemporaryFailure, after: None, detail },
+        Verdict::Doubtful => Outcome::Unknown { reason: Reason::NoAnswer, detail },
     }
 }
 
@@ -152,7 +161,7 @@ fn results(body: &[u8], messages: &[Keyed<'_>]) -> Answer {
         .collect();
     let each = messages.iter().map(|keyed| match by_cid.get(keyed.message.to.as_str()) {
         Some((task, "successed_online" | "successed_offline")) => {
-            Outcome::Accepted { provider_ref: Some(task.chars().take(128).collect()) }
+            Outcome::Accepted { provider_ref: reference(task) }
         }
         // Nothing goes to a device that was not seen for 90 days; one that comes back is reached again.
         Some((_, word @ "successed_ignore")) => {
@@ -221,9 +230,9 @@ mod tests {
             (401, "account_refused"),
             (403, "account_refused"),
             (429, "throttled"),
-            (500, "retry"),
-            (502, "retry"),
-            (503, "retry"),
+            (500, "unknown"),
+            (502, "unknown"),
+            (503, "unknown"),
         ] {
             assert_eq!(heard(status, "<html>").as_str(), label, "{status}");
         }

@@ -21,7 +21,7 @@ use http_body_util::Full;
 use self::connection::Connection;
 pub(super) use self::endpoint::{Dialled, failed};
 pub use self::endpoint::{Endpoint, InvalidEndpoint, Timeouts};
-pub use self::status::retry_after;
+pub use self::status::{retry_after, wait};
 use crate::model::{Outcome, Reason};
 
 /// An answer's body at most; a longer one is not read.

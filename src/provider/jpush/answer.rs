@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::{Outcome, Reason};
-use crate::provider::http::NoAnswer;
+use crate::provider::http::{NoAnswer, wait};
 use crate::provider::keyed::{Answer, Keyed, told};
+use crate::provider::reference::reference;
 
 /// What a code or a status says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ pub(super) fn read(response: &Response<Bytes>, messages: &[Keyed<'_>]) -> Answer
 
 fn accepted(id: &Value) -> Outcome {
     let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
-    Outcome::Accepted { provider_ref: Some(id.chars().take(128).collect()) }
+    Outcome::Accepted { provider_ref: reference(&id) }
 }
 
 fn unknown(detail: &str) -> Outcome {
@@ -174,8 +175,8 @@ fn outcome(verdict: Verdict, detail: String, headers: &HeaderMap) -> Outcome {
 
 /// How long until the rate's window begins anew, in seconds.
 fn reset(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get("x-rate-limit-reset")?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let seconds: u32 = headers.get("x-rate-limit-reset")?.to_str().ok()?.trim().parse().ok()?;
+    Some(wait(seconds.into()))
 }
 
 #[cfg(test)]

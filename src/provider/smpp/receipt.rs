@@ -12,6 +12,7 @@ use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, Bounce, News};
 use crate::model::{Channel, Reason, Receipt, address};
 use crate::provider::detail::masked;
+use crate::provider::reference::reference;
 use crate::provider::sms::code;
 
 /// How the ids in receipts are written, in comparison with those in answers.
@@ -40,7 +41,7 @@ impl Ids {
 /// The ids of a message's parts stand in one text with blanks between.
 fn plain(id: &str) -> Option<String> {
     let id: String = id.trim().chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect();
-    (!id.is_empty()).then_some(id)
+    reference(&id)
 }
 
 /// What the provider said, the message's own first; nothing where nothing in it is news. `provider` is the account's

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::config::Codes;
 use crate::model::{Outcome, Reason};
 use crate::provider::Message;
+use crate::provider::reference::reference;
 use crate::provider::sms::beijing::Until;
 use crate::provider::sms::calls::Said;
 use crate::provider::sms::code::{Means, meaning};
@@ -121,8 +122,7 @@ pub(super) fn judged<'m>(
             return Outcome::Unknown { reason: Reason::NoAnswer, detail };
         };
         if status.code.eq_ignore_ascii_case("ok") {
-            let provider_ref = Some(status.serial_no.clone()).filter(|serial_no| !serial_no.is_empty());
-            return Outcome::Accepted { provider_ref };
+            return Outcome::Accepted { provider_ref: reference(&status.serial_no) };
         }
         let means = meaning(codes, CODES, &status.code);
         if means == Means::OptedOut {

@@ -7,11 +7,14 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
+use tracing::warn;
 
 use super::told;
 use crate::config::{Codes, TencentSettings};
 use crate::model::Receipt;
 use crate::model::receipt::About;
+use crate::provider::reference::reference;
 use crate::provider::secret_path::SecretPath;
 use crate::provider::sms::beijing::instant;
 use crate::provider::{Hook, HookAnswer, HookRefusal, HookRequest};
@@ -35,7 +38,7 @@ struct TencentHook {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Call {
-    Statuses(Vec<Status>),
+    Statuses(Vec<Value>),
     Reply(Reply),
 }
 
@@ -67,13 +70,25 @@ impl Hook for TencentHook {
             let detail = "Tencent Cloud posts receipts and replies".to_owned();
             return Err(HookRefusal { status: StatusCode::METHOD_NOT_ALLOWED, detail });
         }
-        let call: Call = serde_json::from_slice(&request.body).map_err(|error| HookRefusal {
+        let nonsense = |why: &str| HookRefusal {
             status: StatusCode::BAD_REQUEST,
-            detail: format!("neither a list of receipts nor a reply: {error}"),
-        })?;
+            detail: format!("neither a list of receipts nor a reply{why}"),
+        };
+        let call: Call =
+            serde_json::from_slice(&request.body).map_err(|error| nonsense(&format!(": {error}")))?;
         let now = Timestamp::now();
         let receipts = match call {
-            Call::Statuses(statuses) => {
+            Call::Statuses(told) => {
+                // One that nobody understands must not cost those beside it.
+                let statuses: Vec<Status> =
+                    told.iter().filter_map(|status| Status::deserialize(status).ok()).collect();
+                match (told.len() - statuses.len(), statuses.is_empty()) {
+                    (0, _) => {}
+                    (_, true) => return Err(nonsense("")),
+                    (others, _) => {
+                        warn!(provider = self.name, others, "receipts of Tencent Cloud cannot be read")
+                    }
+                }
                 statuses.iter().flat_map(|status| self.reported(status, now)).collect()
             }
             Call::Reply(reply) => self.replied(&reply, now).into_iter().collect(),
@@ -88,8 +103,9 @@ impl Hook for TencentHook {
 
 impl TencentHook {
     fn reported(&self, status: &Status, now: Timestamp) -> Vec<Receipt> {
+        let Some(reference) = reference(&status.sid) else { return Vec::new() };
         let status = told::Status {
-            about: About::Reference { provider: self.name.clone(), reference: status.sid.clone() },
+            about: About::Reference { provider: self.name.clone(), reference },
             serial_no: &status.sid,
             at: instant(&status.user_receive_time),
             success: status.report_status == "SUCCESS",
@@ -182,5 +198,15 @@ mod tests {
             assert_eq!(receive(SECRET, body), Err(StatusCode::BAD_REQUEST), "{body}");
         }
         assert_eq!(receive(SECRET, "[]"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_receipt_that_nobody_understands_costs_only_itself() {
+        let good = status("SUCCESS", "DELIVRD").replace("5000:1", "50\\u000000:1");
+        let body = good.replacen('[', r#"[{"sid":null},7,{"sid":"\u0000","report_status":"SUCCESS"},"#, 1);
+        let receipts = receive(SECRET, &body).unwrap();
+        assert_eq!(receipts.len(), 1);
+        let reference = About::Reference { provider: "qq".to_owned(), reference: "5000:1".to_owned() };
+        assert_eq!(receipts[0].about, reference);
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use http::Method;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -16,6 +18,7 @@ use super::told::{Reply, Status, replied, reported};
 use crate::model::receipt::About;
 use crate::model::{DeliveryKey, Receipt};
 use crate::provider::http::Client;
+use crate::provider::reference::reference;
 use crate::provider::sms;
 
 /// Of one call.
@@ -41,9 +44,9 @@ struct Envelope {
 struct Answer {
     error: Option<Refusal>,
     #[serde(default)]
-    pull_sms_send_status_set: Vec<PulledStatus>,
+    pull_sms_send_status_set: Vec<Value>,
     #[serde(default)]
-    pull_sms_reply_status_set: Vec<PulledReply>,
+    pull_sms_reply_status_set: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -126,9 +129,11 @@ async fn fetch(
         return Err(sms::told(&code, &message));
     }
     let fetched = answer.pull_sms_send_status_set.len() + answer.pull_sms_reply_status_set.len();
-    let statuses = answer.pull_sms_send_status_set.iter().flat_map(|pulled| {
+    let statuses: Vec<PulledStatus> = legible(account, &answer.pull_sms_send_status_set);
+    let statuses = statuses.iter().flat_map(|pulled| {
+        let Some(about) = about(account, pulled) else { return Vec::new() };
         let status = Status {
-            about: about(account, pulled),
+            about,
             serial_no: &pulled.serial_no,
             at: at(pulled.user_receive_time),
             success: pulled.report_status == "SUCCESS",
@@ -137,7 +142,8 @@ async fn fetch(
         };
         reported(&account.name, &account.codes, &status, now)
     });
-    let replies = answer.pull_sms_reply_status_set.iter().filter_map(|pulled| {
+    let replies: Vec<PulledReply> = legible(account, &answer.pull_sms_reply_status_set);
+    let replies = replies.iter().filter_map(|pulled| {
         let reply =
             Reply { number: &pulled.phone_number, text: &pulled.reply_content, time: pulled.reply_time };
         replied(&account.name, &reply, now)
@@ -145,11 +151,23 @@ async fn fetch(
     Ok((fetched, statuses.chain(replies).collect()))
 }
 
+/// What was fetched does not come again: an entry that nobody understands must not cost those beside it.
+fn legible<T: DeserializeOwned>(account: &Account, entries: &[Value]) -> Vec<T> {
+    let read: Vec<T> = entries.iter().filter_map(|entry| T::deserialize(entry).ok()).collect();
+    if read.len() < entries.len() {
+        let others = entries.len() - read.len();
+        warn!(provider = account.name, others, "entries that Tencent Cloud gave cannot be read");
+    }
+    read
+}
+
 /// The delivery, where the call that sent it carried one message: also of one whose answer was lost.
-fn about(account: &Account, pulled: &PulledStatus) -> About {
-    let reference =
-        || About::Reference { provider: account.name.clone(), reference: pulled.serial_no.clone() };
-    pulled.session_context.parse::<DeliveryKey>().map_or_else(|_| reference(), About::Delivery)
+fn about(account: &Account, pulled: &PulledStatus) -> Option<About> {
+    if let Ok(delivery) = pulled.session_context.parse::<DeliveryKey>() {
+        return Some(About::Delivery(delivery));
+    }
+    let reference = reference(&pulled.serial_no)?;
+    Some(About::Reference { provider: account.name.clone(), reference })
 }
 
 fn at(seconds: i64) -> Option<Timestamp> {

@@ -9,6 +9,7 @@ use super::code::refusal;
 use crate::config::Codes;
 use crate::model::Outcome;
 use crate::provider::http::retry_after;
+use crate::provider::reference::reference;
 use crate::provider::sms::code::Means;
 use crate::provider::sms::{told, wordless};
 
@@ -23,7 +24,7 @@ enum Answer {
 pub(super) fn judged(codes: &Codes, response: &Response<Bytes>, now: Timestamp) -> (Outcome, bool) {
     let (code, message) = match serde_json::from_slice(response.body()) {
         Ok(Answer::Message { sid }) if response.status().is_success() => {
-            return (Outcome::Accepted { provider_ref: Some(sid) }, false);
+            return (Outcome::Accepted { provider_ref: reference(&sid) }, false);
         }
         Ok(Answer::Refusal { code, message }) => (code, message),
         Ok(Answer::Message { .. }) | Err(_) => return (wordless(response, now), false),

@@ -12,6 +12,8 @@ use crate::config::{Codes, Secret, TwilioSettings};
 use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, News};
 use crate::model::{Channel, Receipt, address};
+use crate::provider::detail::masked;
+use crate::provider::reference::reference;
 use crate::provider::sms::pairs;
 use crate::provider::{Hook, HookAnswer, HookRefusal, HookRequest};
 
@@ -71,14 +73,14 @@ impl Form<'_> {
 
 impl TwilioHook {
     fn told(&self, fields: &Form<'_>, query: &Form<'_>, now: Timestamp) -> Vec<Receipt> {
-        let Some(sid) = fields.get("MessageSid").or_else(|| fields.get("SmsSid")) else { return Vec::new() };
+        let sid = fields.get("MessageSid").or_else(|| fields.get("SmsSid"));
+        let Some(sid) = sid.and_then(reference) else { return Vec::new() };
         let (about, news) = match fields.get("MessageStatus") {
             Some(status) => {
-                let reference =
-                    || About::Reference { provider: self.name.clone(), reference: sid.to_owned() };
+                let by_sid = || About::Reference { provider: self.name.clone(), reference: sid.clone() };
                 let key = query.get("mid").and_then(|key| key.parse().ok());
                 (
-                    key.map_or_else(reference, About::Delivery),
+                    key.map_or_else(by_sid, About::Delivery),
                     progress(&self.codes, status, fields.get("ErrorCode")),
                 )
             }
@@ -90,7 +92,7 @@ impl TwilioHook {
             }
         };
         let code = fields.get("ErrorCode");
-        news.into_iter().map(|news| receipt(&self.name, sid, about.clone(), news, code, now)).collect()
+        news.into_iter().map(|news| receipt(&self.name, &sid, about.clone(), news, code, now)).collect()
     }
 }
 
@@ -108,7 +110,7 @@ pub(super) fn receipt(
         about,
         at: now,
         news,
-        detail: code.map(|code| format!("error {}", code.chars().take(16).collect::<String>())),
+        detail: code.map(|code| masked(&format!("error {}", code.chars().take(16).collect::<String>()))),
     }
 }
 

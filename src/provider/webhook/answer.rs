@@ -1,7 +1,6 @@
 //! What a receiver's answer means: its status for the whole request, its results for single messages.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -11,7 +10,8 @@ use serde::Deserialize;
 use crate::model::{Outcome, Reason};
 use crate::provider::Message;
 use crate::provider::detail::masked;
-use crate::provider::http::retry_after;
+use crate::provider::http::{retry_after, wait};
+use crate::provider::reference::reference;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -30,9 +30,6 @@ struct OneResult {
     /// Seconds.
     retry_after: Option<f64>,
 }
-
-/// Longest id of the receiver's that is kept.
-const LONGEST_REF: usize = 128;
 
 /// One outcome a message, in their order.
 pub(super) fn outcomes(messages: &[Message], response: &Response<Bytes>, now: Timestamp) -> Vec<Outcome> {
@@ -63,8 +60,8 @@ fn judged(messages: &[Message], response: &Response<Bytes>, now: Timestamp) -> R
         408 | 425 => Outcome::Retry { reason: Reason::TemporaryFailure, after: after(), detail },
         429 => Outcome::Throttled { after: after(), detail },
         400..=499 => Outcome::Rejected { reason: Reason::MessageRefused, detail },
-        502 | 503 => Outcome::Retry { reason: Reason::TemporaryFailure, after: after(), detail },
-        // A gateway's 504 says that somebody has the request and was too slow.
+        503 => Outcome::Retry { reason: Reason::TemporaryFailure, after: after(), detail },
+        // A gateway's 502 and 504 say that somebody had the request, and broke off or was too slow.
         _ => Outcome::Unknown { reason: Reason::NoAnswer, detail },
     })
 }
@@ -95,13 +92,9 @@ fn outcome(result: &OneResult, message: &Message) -> Outcome {
     let words = [result.reason.as_deref(), result.detail.as_deref()];
     let words = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
     let detail = told(&words, std::slice::from_ref(message));
-    let seconds = result.retry_after.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)));
-    let after = seconds.and_then(Result::ok);
+    let after = result.retry_after.map(wait);
     match result.status.as_str() {
-        "accepted" => {
-            let reference = result.reference.as_ref().filter(|id| !id.is_empty());
-            Outcome::Accepted { provider_ref: reference.map(|id| id.chars().take(LONGEST_REF).collect()) }
-        }
+        "accepted" => Outcome::Accepted { provider_ref: result.reference.as_deref().and_then(reference) },
         "rejected" => Outcome::Rejected { reason: refusal(result.reason.as_deref()), detail },
         "retry" => Outcome::Retry { reason: Reason::TemporaryFailure, after, detail },
         "throttled" => Outcome::Throttled { after, detail },

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::model::{Outcome, Reason};
 use crate::provider::detail::masked;
 use crate::provider::http::retry_after;
+use crate::provider::reference::reference;
 
 /// What a number says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +205,7 @@ fn retry(detail: String) -> Outcome {
 fn id(msgid: &Value) -> Option<String> {
     match msgid {
         Value::Number(number) => Some(number.to_string()),
-        Value::String(text) => Some(text.clone()).filter(|text| (1..=64).contains(&text.len())),
+        Value::String(text) => reference(text),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, Bounce, News};
 use crate::model::{Channel, Reason, Receipt, address};
 use crate::provider::detail::masked;
+use crate::provider::reference::reference;
 
 /// 2000-01-01T00:00:00Z: an instant before it is a clock that was never set.
 const FIRST_SECOND: i64 = 946_684_800;
@@ -87,12 +88,10 @@ pub(super) fn receipts(provider: &str, notice: &Notice, now: Timestamp) -> Vec<R
     // What has been told has happened, whatever the other clock says.
     let created = notice.created.filter(|second| *second >= FIRST_SECOND);
     let at = created.and_then(|second| Timestamp::from_second(second).ok()).map_or(now, |at| at.min(now));
-    let of_message = |id: &str, word: &str, news| Receipt {
-        id: Receipt::id(provider, id, word),
-        about: About::Reference { provider: provider.to_owned(), reference: id.to_owned() },
-        at,
-        news,
-        detail: Some(masked(word)).filter(|_| word != "success"),
+    let of_message = |id: &str, word: &str, news| {
+        let about = About::Reference { provider: provider.to_owned(), reference: reference(id)? };
+        let detail = Some(masked(word)).filter(|_| word != "success");
+        Some(Receipt { id: Receipt::id(provider, id, word), about, at, news, detail })
     };
     let of_person = |key: &str, news: News, detail| {
         let address = address::canonical(Channel::Wechat, &notice.from).ok()?;
@@ -101,17 +100,16 @@ pub(super) fn receipts(provider: &str, notice: &Notice, now: Timestamp) -> Vec<R
     };
     let occasion = || format!("{} {:?} {}", notice.from, notice.created, notice.event);
     match (notice.kind.as_str(), notice.event.as_str()) {
-        ("event", "TEMPLATESENDJOBFINISH") if !notice.id.is_empty() => {
-            vec![of_message(&notice.id, &notice.status, ended(&notice.status))]
+        ("event", "TEMPLATESENDJOBFINISH") => {
+            of_message(&notice.id, &notice.status, ended(&notice.status)).into_iter().collect()
         }
         ("event", "subscribe_msg_sent_event") => {
-            let known = notice.sent.iter().filter(|sent| !sent.id.is_empty());
-            known
-                .map(|sent| match sent.code.as_str() {
-                    "0" => of_message(&sent.id, "success", News::Delivered),
-                    code => of_message(&sent.id, &format!("{code} {}", sent.status), refused()),
-                })
-                .collect()
+            let told = notice.sent.iter();
+            told.filter_map(|sent| match sent.code.as_str() {
+                "0" => of_message(&sent.id, "success", News::Delivered),
+                code => of_message(&sent.id, &format!("{code} {}", sent.status), refused()),
+            })
+            .collect()
         }
         ("event", "unsubscribe") => {
             let detail = Some("unfollowed the account".to_owned());

@@ -105,7 +105,7 @@ impl References for PgStore {
 }
 
 /// Keeps the ids of what providers took, where receipts will name them alone. A message in several parts has an id a
-/// part.
+/// part. An id that comes again, as after a provider's restart, is the newest message's: its receipts are still to come.
 pub(super) async fn keep(transaction: &Transaction<'_>, settled: &[Settled]) -> Result<()> {
     let mut keys: BTreeMap<(&str, &str), DeliveryKey> = BTreeMap::new();
     for (provider, name, delivery) in settled.iter().flat_map(Settled::references) {
@@ -123,7 +123,8 @@ pub(super) async fn keep(transaction: &Transaction<'_>, settled: &[Settled]) -> 
         .prepare_cached(
             "INSERT INTO provider_references (provider, reference, campaign, contact, occurrence)
              SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT (provider, reference) DO UPDATE
+             SET campaign = excluded.campaign, contact = excluded.contact, occurrence = excluded.occurrence, known_at = now()",
         )
         .await?;
     transaction.execute(&statement, &[&providers, &names, &campaigns, &contacts, &occurrences]).await?;

@@ -1,6 +1,8 @@
 //! Connections to the file, and what each is set to.
 
+use std::fs::OpenOptions;
 use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,8 +51,11 @@ impl Deref for Connection {
     }
 }
 
-/// A connection that writes: every commit is on the disk before it returns.
+/// A connection that writes: every commit is on the disk before it returns. A file that is made is its owner's alone, and
+/// so are those that SQLite makes beside it: it holds addresses, and the keys that tokens are signed with.
 pub(super) fn writing(path: &Path, clock: Clock) -> Result<Connection> {
+    // One that is there, or cannot be made, is SQLite's to open or to refuse.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).ok();
     let mut file = rusqlite::Connection::open(path)?;
     prepare(&mut file)?;
     // A checkpoint every 40 MB keeps the log from being copied back page by page.
@@ -84,4 +89,26 @@ fn prepare(connection: &mut rusqlite::Connection) -> Result<()> {
 fn wait(looks: i32) -> bool {
     std::thread::sleep(LOOK);
     looks < LOOKS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_new_file_is_its_owners_alone_and_another_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+        let made = writing(&folder.path().join("made.db"), Clock::system()).unwrap();
+        made.execute_batch("CREATE TABLE t (a)").unwrap();
+        assert_eq!((mode("made.db"), mode("made.db-wal")), (0o600, 0o600));
+        let there = folder.path().join("there.db");
+        fs::write(&there, "").unwrap();
+        fs::set_permissions(&there, fs::Permissions::from_mode(0o640)).unwrap();
+        writing(&there, Clock::system()).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+        assert_eq!(mode("there.db"), 0o640);
+    }
 }

@@ -108,12 +108,14 @@ fn delivery(row: &Row<'_>, at: usize) -> rusqlite::Result<DeliveryKey> {
 }
 
 /// Keeps the ids of what a provider took, where receipts will name them alone. A message in several parts has an id a
-/// part.
+/// part. An id that comes again, as after a provider's restart, is the newest message's: its receipts are still to come.
 pub(super) fn keep(connection: &Connection, settled: &Settled) -> Result<()> {
     for (provider, name, delivery) in settled.references() {
         let sql =
             "INSERT INTO provider_references (provider, reference, campaign, contact, occurrence, known_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (provider, reference) DO UPDATE
+             SET campaign = excluded.campaign, contact = excluded.contact, occurrence = excluded.occurrence,
+                 known_at = excluded.known_at";
         connection.prepare_cached(sql)?.execute(params![
             provider,
             name,

@@ -12,6 +12,7 @@ use super::on_each_store;
 
 on_each_store!(
     a_delivery_is_found_by_any_of_its_ids,
+    an_id_that_comes_again_is_the_newest_messages,
     an_early_receipt_waits_for_its_id,
     old_references_are_forgotten,
     segments_add_up,
@@ -57,6 +58,24 @@ async fn a_delivery_is_found_by_any_of_its_ids(bed: &Bed) {
     assert_eq!(found(bed, &["a2", "b1", "a1", "a1 a2"]).await, [true, false, true, false]);
     let other = ("other".to_owned(), "a1".to_owned());
     assert_eq!(bed.store.referenced(&[other]).await.unwrap(), [None]);
+}
+
+async fn an_id_that_comes_again_is_the_newest_messages(bed: &Bed) {
+    bed.people(2).await;
+    bed.planned("spring", json!({"all": true}), json!({})).await;
+    let me = bed.store.join("one").await.unwrap();
+    let lease = bed.lease(me).await.pop().unwrap();
+    bed.intend(me, &lease).await.unwrap();
+    for member in &lease.members {
+        let outcome = Settled {
+            provider_ref: Some("a1".into()),
+            referenced: true,
+            ..settled(&lease, member, State::Accepted, None)
+        };
+        bed.store.tick(me, &Tick { settled: vec![outcome], ..Tick::default() }).await.unwrap();
+        let named = [("relay".to_owned(), "a1".to_owned())];
+        assert_eq!(bed.store.referenced(&named).await.unwrap(), [Some(key(&lease, member))]);
+    }
 }
 
 async fn an_early_receipt_waits_for_its_id(bed: &Bed) {
