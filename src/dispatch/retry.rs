@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::backoff::Schedule;
+use crate::model::receipt::reference;
 use crate::model::{Outcome, Reason, State};
 use crate::store::dispatching::{Doubt, Resend};
 
@@ -65,7 +66,7 @@ pub(super) fn decide(
             return Decision::Settle {
                 state: State::Accepted,
                 reason: None,
-                provider_ref,
+                provider_ref: provider_ref.as_deref().map(reference),
                 attempts,
                 detail: None,
             };

@@ -77,7 +77,7 @@ fn of_message(
             News::Unsubscribed => Receipt::id(provider, &reference, &format!("{stat} {}", news.as_str())),
             _ => Receipt::id(provider, &reference, &stat),
         },
-        about: About::Reference { provider: provider.to_owned(), reference: reference.clone() },
+        about: About::reference(provider, &reference),
         at: now,
         news,
         detail: Some(masked(&error.iter().fold(stat.clone(), |stat, error| format!("{stat} {error}")))),

@@ -89,7 +89,7 @@ impl Hook for TencentHook {
 impl TencentHook {
     fn reported(&self, status: &Status, now: Timestamp) -> Vec<Receipt> {
         let status = told::Status {
-            about: About::Reference { provider: self.name.clone(), reference: status.sid.clone() },
+            about: About::reference(&self.name, &status.sid),
             serial_no: &status.sid,
             at: instant(&status.user_receive_time),
             success: status.report_status == "SUCCESS",

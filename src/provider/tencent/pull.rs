@@ -147,8 +147,7 @@ async fn fetch(
 
 /// The delivery, where the call that sent it carried one message: also of one whose answer was lost.
 fn about(account: &Account, pulled: &PulledStatus) -> About {
-    let reference =
-        || About::Reference { provider: account.name.clone(), reference: pulled.serial_no.clone() };
+    let reference = || About::reference(&account.name, &pulled.serial_no);
     pulled.session_context.parse::<DeliveryKey>().map_or_else(|_| reference(), About::Delivery)
 }
 

@@ -74,8 +74,7 @@ impl TwilioHook {
         let Some(sid) = fields.get("MessageSid").or_else(|| fields.get("SmsSid")) else { return Vec::new() };
         let (about, news) = match fields.get("MessageStatus") {
             Some(status) => {
-                let reference =
-                    || About::Reference { provider: self.name.clone(), reference: sid.to_owned() };
+                let reference = || About::reference(&self.name, sid);
                 let key = query.get("mid").and_then(|key| key.parse().ok());
                 (
                     key.map_or_else(reference, About::Delivery),
