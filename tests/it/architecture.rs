@@ -48,6 +48,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("pages", &["model", "store", "report", "http"]),
     ("app", ALL),
     ("cli", ALL),
+    ("fuzzing", ALL),
 ];
 /// Everything that stands above.
 const ALL: &[&str] = &["*"];
