@@ -38,6 +38,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::contacts::fuzzing as imported;
 use self::exit::{Exit, Failure, tell};
 use self::output::Output;
 use crate::telemetry::logs;

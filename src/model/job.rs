@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 pub use super::audience::{Audience, Recipient};
 use super::contact::{Contact, Problem, check_id};
-use super::{Channel, Control, Lane, Purpose, Rates};
+use super::{Channel, Control, Lane, Purpose, Rates, json};
 
 /// Larger bodies are answered with 413, or dead-lettered.
 pub const MAX_JOB_BYTES: usize = 16 * 1024 * 1024;
@@ -180,8 +180,7 @@ impl Job {
                 format!("a job has at most 16 MiB, this one {} bytes", body.len()),
             ));
         }
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|error| InvalidJob::at("$", format!("not JSON: {error}")))?;
+        let value = json::read(body).map_err(|problem| InvalidJob(vec![problem]))?;
         let canonical = serde_json::to_vec(&value).map_err(|error| InvalidJob::at("$", error.to_string()))?;
         let content_hash = Sha256::digest(&canonical).into();
         let Value::Object(mut fields) = value else {

@@ -15,6 +15,7 @@ pub mod filter;
 pub mod id;
 mod instant;
 pub mod job;
+mod json;
 pub mod opt_out;
 pub mod outcome;
 pub mod rate;

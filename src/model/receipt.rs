@@ -105,7 +105,16 @@ impl News {
     }
 }
 
+/// 2000-01-01T00:00:00Z: an instant before it is a clock that was never set.
+const FIRST_SECOND: i64 = 946_684_800;
+
 impl Receipt {
+    /// When it happened that is told at `now`, by the provider's clock where that can be: what has been told has happened,
+    /// and not before there were providers.
+    pub fn happened(told: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        told.filter(|at| at.as_second() >= FIRST_SECOND).unwrap_or(now).min(now)
+    }
+
     /// The id of the receipt that `provider` knows by `key` and `word`, such as a message id and a status. Where the key
     /// is a delivery's, ids of neighbours are neighbours, so that stores write them side by side.
     pub fn id(provider: &str, key: &str, word: &str) -> Uuid {
@@ -115,5 +124,25 @@ impl Receipt {
         bytes[..2].copy_from_slice(&delivery.campaign.0.to_be_bytes()[6..]);
         bytes[2..6].copy_from_slice(&delivery.contact.0.to_be_bytes()[4..]);
         Uuid::new_v8(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_never_ahead_nor_from_a_clock_that_was_never_set() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = at("2026-11-21T10:00:00Z");
+        for (told, happened) in [
+            (Some("2026-11-21T09:59:59Z"), "2026-11-21T09:59:59Z"),
+            (Some("2026-11-21T10:00:01Z"), "2026-11-21T10:00:00Z"),
+            (Some("0001-01-01T00:00:00Z"), "2026-11-21T10:00:00Z"),
+            (Some("1999-12-31T23:59:59Z"), "2026-11-21T10:00:00Z"),
+            (None, "2026-11-21T10:00:00Z"),
+        ] {
+            assert_eq!(Receipt::happened(told.map(at), now), at(happened), "{told:?}");
+        }
     }
 }

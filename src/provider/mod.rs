@@ -9,6 +9,8 @@ mod certificate;
 pub mod credential;
 mod detail;
 pub mod fcm;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod getui;
 mod hook;
 pub mod http;

@@ -1,5 +1,7 @@
 //! `contacts`: import, show, export, erase.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod import;
 mod row;
 mod show;

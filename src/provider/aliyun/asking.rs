@@ -95,7 +95,7 @@ impl Asking {
         let receipt = |news: News| Receipt {
             id: super::hook::id(&self.account.name, &key, &detail.err_code, &news),
             about: About::Delivery(question.delivery),
-            at: instant(&detail.receive_date).map_or(now, |at| at.min(now)),
+            at: Receipt::happened(instant(&detail.receive_date), now),
             detail: Some(told(&detail.err_code, "")).filter(|detail| !detail.is_empty()),
             news,
         };

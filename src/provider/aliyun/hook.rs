@@ -122,7 +122,7 @@ impl AliyunHook {
             // A masked number without a key names nobody.
             (None, None) => return Vec::new(),
         };
-        let at = instant(&report.report_time).map_or(now, |at| at.min(now));
+        let at = Receipt::happened(instant(&report.report_time), now);
         let detail = told(&report.err_code, &report.err_msg);
         let receipt = |news: News| Receipt {
             id: id(&self.name, &key, &report.err_code, &news),
@@ -142,7 +142,7 @@ impl AliyunHook {
         Some(Receipt {
             id: Receipt::id(&self.name, &key, news.as_str()),
             about: About::Address { channel: Channel::Sms, address: canonical(&reply.phone_number)? },
-            at: instant(&reply.send_time).map_or(now, |at| at.min(now)),
+            at: Receipt::happened(instant(&reply.send_time), now),
             news,
             detail: None,
         })

@@ -37,8 +37,7 @@ impl Told<'_> {
             Some(Receipt {
                 id: Receipt::id(provider, self.id, news.as_str()),
                 about: about(news)?,
-                // What has been told has happened, whatever the other clock says.
-                at: self.at.unwrap_or(now).min(now),
+                at: Receipt::happened(self.at, now),
                 news: news.clone(),
                 detail: detail.clone(),
             })

@@ -9,6 +9,8 @@
 //! specification.
 
 mod account;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod link;
 mod parts;
 mod pdu;

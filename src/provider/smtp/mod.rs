@@ -7,6 +7,8 @@ mod classify;
 mod command;
 mod config;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod reply;
 mod report;
 #[cfg(test)]

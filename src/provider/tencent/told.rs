@@ -33,7 +33,7 @@ pub(super) fn reported(provider: &str, codes: &Codes, status: &Status<'_>, now: 
     let receipt = |news: News| Receipt {
         id: Receipt::id(provider, status.serial_no, &format!("{} {}", status.code, news.as_str())),
         about: status.about.clone(),
-        at: status.at.map_or(now, |at| at.min(now)),
+        at: Receipt::happened(status.at, now),
         detail: Some(detail.clone()).filter(|detail| !detail.is_empty()),
         news,
     };
@@ -48,7 +48,7 @@ pub(super) fn replied(provider: &str, reply: &Reply<'_>, now: Timestamp) -> Opti
     Some(Receipt {
         id: Receipt::id(provider, &key, news.as_str()),
         about: About::Address { channel: Channel::Sms, address },
-        at: Timestamp::from_second(reply.time).map_or(now, |at| at.min(now)),
+        at: Receipt::happened(Timestamp::from_second(reply.time).ok(), now),
         news,
         detail: None,
     })

@@ -6,6 +6,8 @@
 
 mod answer;
 mod envelope;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod hook;
 mod news;
 mod request;

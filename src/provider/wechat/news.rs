@@ -9,8 +9,6 @@ use crate::model::{Channel, Reason, Receipt, address};
 use crate::provider::detail::masked;
 use crate::provider::reference::reference;
 
-/// 2000-01-01T00:00:00Z: an instant before it is a clock that was never set.
-const FIRST_SECOND: i64 = 946_684_800;
 /// A call has some ten elements, and a list of results some hundred.
 const MOST_NODES: u32 = 10_000;
 
@@ -85,9 +83,7 @@ fn text(node: Node<'_, '_>) -> String {
 
 /// The receipts of the account `provider`'s notice, told at `now`; none where it tells nothing about messages.
 pub(super) fn receipts(provider: &str, notice: &Notice, now: Timestamp) -> Vec<Receipt> {
-    // What has been told has happened, whatever the other clock says.
-    let created = notice.created.filter(|second| *second >= FIRST_SECOND);
-    let at = created.and_then(|second| Timestamp::from_second(second).ok()).map_or(now, |at| at.min(now));
+    let at = Receipt::happened(notice.created.and_then(|second| Timestamp::from_second(second).ok()), now);
     let of_message = |id: &str, word: &str, news| {
         let about = About::Reference { provider: provider.to_owned(), reference: reference(id)? };
         let detail = Some(masked(word)).filter(|_| word != "success");

@@ -13,6 +13,8 @@ mod entries;
 mod erasing;
 mod exports;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod granting;
 mod jobs;
 mod judging;

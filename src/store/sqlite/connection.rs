@@ -37,9 +37,10 @@ impl Connection {
         self.now().as_microsecond()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn in_memory() -> Connection {
-        Connection { file: rusqlite::Connection::open_in_memory().unwrap(), clock: Clock::system() }
+        let file = rusqlite::Connection::open_in_memory().expect("a database in memory");
+        Connection { file, clock: Clock::system() }
     }
 }
 

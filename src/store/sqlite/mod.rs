@@ -14,6 +14,8 @@ mod engagement;
 mod erasing;
 mod exports;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod granting;
 mod jobs;
 mod judging;
