@@ -18,7 +18,7 @@ use campaignd::model::{CampaignNo, ContactNo, Content, DeliveryKey, Outcome, Pur
 use campaignd::provider::{Body, Email, Message, Permit, Provider, Receipts};
 
 /// Bytes of a mail's content: what the scenario's template yields.
-const MAIL: usize = 6_000;
+const MAIL: usize = 5_640;
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "the figures are the program's result")]
@@ -58,7 +58,8 @@ async fn session(provider: Arc<dyn Provider>, body: Body, left: Arc<AtomicUsize>
             session.close().await;
             return Ok(());
         }
-        let messages: Vec<Message> = (0..before.min(chunk)).map(|place| message(before - place, &body)).collect();
+        let messages: Vec<Message> =
+            (0..before.min(chunk)).map(|place| message(before - place, &body)).collect();
         if let Err(outcome) = session.ready().await {
             bail!("the provider is not ready: {outcome:?}");
         }

@@ -154,7 +154,6 @@ class Bed:
                 program.end()
         if self.database:
             self.services.drop(self.database)
-            self.services.drop_vhost(self.database)
         shutil.rmtree(self.folder)
 
     @property

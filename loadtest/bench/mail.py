@@ -17,6 +17,8 @@ def scenario_email(bench):
     result.at_most(16, result.micros["postgres"], "{:.0f} µs PostgreSQL").at_most(150, result.peak_mb, "{:.0f} MB")
     yield from bench.under(result, "relay")
     yield from bench.ceiling("ledger")
+    bare = bench.ceilings.get("ledger")[0].micros["postgres"]
+    result.notes.append(f"PostgreSQL {result.micros['postgres'] / bare:.2f} times its bare batches")
     yield result
 
 

@@ -1,9 +1,11 @@
 """Builds, starts, measures, checks, tells."""
 
 import argparse
-import json
+import contextlib
+import fcntl
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +36,9 @@ SCENARIOS = {
 }
 
 
+OUT = ROOT / "target/bench"
+
+
 class Bench:
     """What all scenarios share."""
 
@@ -41,9 +46,7 @@ class Bench:
         self.quick = quick
         self.campaignd, self.loadtest = target / "release/campaignd", target / "release/campaignd-loadtest"
         self.bare_client = target / "release/examples/bare_client"
-        self.out = ROOT / "target/bench"
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=self.out))
+        self.out, self.folder = OUT, pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=OUT))
         self.people = self.few(1_000_000, quick=20_000)
         self.people_import = None
         self.fcm_key = {
@@ -88,6 +91,22 @@ class Bench:
         shutil.rmtree(self.folder)
 
 
+@contextlib.contextmanager
+def alone():
+    """One run at a time in a checkout; it starts without what a run that was killed left behind, and SIGTERM ends it with
+    all that it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    OUT.mkdir(parents=True, exist_ok=True)
+    with (OUT / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("scripts/bench: another run is under way in this checkout; wait until it ends")
+        for left in OUT.glob("run-*"):
+            shutil.rmtree(left)
+        yield
+
+
 def build(target):
     what = ["--workspace", "--bins", "--example", "bare_client"]
     subprocess.run(["cargo", "build", "--release", *what, "--target-dir", target], cwd=ROOT, check=True)
@@ -102,11 +121,16 @@ def main():
     options = arguments.parse_args()
     if unknown := set(options.scenario) - set(SCENARIOS):
         arguments.error(f"no scenario {', '.join(sorted(unknown))}: they are {', '.join(SCENARIOS)}")
-    build(options.target_dir)
+    with alone():
+        build(options.target_dir)
+        return run_all(options.scenario or SCENARIOS, options)
+
+
+def run_all(names, options):
     bench = Bench(options.quick, options.target_dir)
     measured, failed = [], []
     try:
-        for name in options.scenario or SCENARIOS:
+        for name in names:
             print(f"== {name}", file=sys.stderr, flush=True)
             try:
                 for result in SCENARIOS[name](bench):

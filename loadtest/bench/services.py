@@ -82,13 +82,10 @@ class Services:
         self.sql("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
     def vhost(self, name):
-        """An empty place in RabbitMQ."""
+        """An empty place in RabbitMQ. It stays until all is wiped: rabbitmqctl takes longest of all."""
         self._script("rabbitmqctl", "add_vhost", name)
         self._script("rabbitmqctl", "set_permissions", "-p", name, "guest", ".*", ".*", ".*")
         return f"{self.amqp}/{name}"
-
-    def drop_vhost(self, name):
-        self._script("rabbitmqctl", "delete_vhost", name)
 
     def end(self):
         self._script("wipe")

@@ -27,7 +27,8 @@ pub(crate) async fn smtp_sink(listen: SocketAddr, delay: Duration) -> anyhow::Re
             _ => Action::Go,
         });
     }
-    let sink = smtp::Sink::start(listen, options).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let sink =
+        smtp::Sink::start(listen, options).await.with_context(|| format!("cannot listen on {listen}"))?;
     println!("listening on {}", sink.addr());
     let mut last = sink.counts();
     let mut second = tokio::time::interval(Duration::from_secs(1));

@@ -47,9 +47,8 @@ type Notes = Arc<Mutex<BufWriter<File>>>;
 
 /// Runs until SIGTERM.
 pub(crate) async fn sink(args: Sink) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", args.listen))?;
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let counter = Arc::new(Counter::default());
     let delay = Duration::from_millis(args.delay_ms);
     let service = match args.of {
@@ -134,7 +133,8 @@ fn paths(content: &[u8]) -> Vec<String> {
         let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         let (kind, token) = rest.split_at_checked(3)?;
         let end = token.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
-        matches!(kind, "/o/" | "/c/").then(|| format!("{kind}{}", token.split_at(end.unwrap_or(token.len())).0))
+        matches!(kind, "/o/" | "/c/")
+            .then(|| format!("{kind}{}", token.split_at(end.unwrap_or(token.len())).0))
     };
     text.split("http://127.0.0.1:").skip(1).filter_map(path).collect()
 }

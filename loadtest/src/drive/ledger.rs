@@ -16,7 +16,8 @@ const BATCH: i64 = 500;
 const TABLE: &str = "DROP TABLE IF EXISTS bare_deliveries;
     CREATE TABLE bare_deliveries (LIKE deliveries INCLUDING ALL) WITH (fillfactor = 40)";
 
-const INSERT: &str = "INSERT INTO bare_deliveries (campaign, contact, occurrence, address, batch, updated_at, state)
+const INSERT: &str =
+    "INSERT INTO bare_deliveries (campaign, contact, occurrence, address, batch, updated_at, state)
     SELECT 1, contact, 0, contact, $2, now(), 1 FROM unnest($1::bigint[]) AS n (contact)";
 
 /// One look-up in the index a key, whatever the statistics say.
@@ -52,7 +53,8 @@ pub(super) async fn run(args: Ledger) -> anyhow::Result<()> {
     }
     for first in (0..args.rows).step_by(500) {
         let contacts: Vec<i64> = (first..args.rows.min(first + BATCH)).collect();
-        let references: Vec<String> = contacts.iter().map(|contact| format!("2.0.0 ok {contact:016}")).collect();
+        let references: Vec<String> =
+            contacts.iter().map(|contact| format!("2.0.0 ok {contact:016}")).collect();
         let at = Instant::now();
         client.execute(&update, &[&contacts, &references]).await?;
         updating += at.elapsed();

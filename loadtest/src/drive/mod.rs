@@ -44,7 +44,11 @@ pub(crate) fn now_micros() -> u128 {
 
 /// The value below which this share of them lies.
 fn percentile(sorted: &[Duration], share: f64) -> Duration {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index: rounded, and in bounds")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index: rounded, and in bounds"
+    )]
     let place = (sorted.len() as f64 * share) as usize;
     sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }

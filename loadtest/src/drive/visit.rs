@@ -58,9 +58,8 @@ pub(super) async fn run(args: Visit) -> anyhow::Result<()> {
         next: AtomicUsize::new(0),
         began: Instant::now(),
     });
-    let visitors: Vec<_> = (0..args.connections)
-        .map(|_| tokio::spawn(visitor(args.to.clone(), Arc::clone(&work))))
-        .collect();
+    let visitors: Vec<_> =
+        (0..args.connections).map(|_| tokio::spawn(visitor(args.to.clone(), Arc::clone(&work)))).collect();
     let mut latencies = Vec::with_capacity(args.count);
     for visitor in visitors {
         latencies.extend(visitor.await??);
@@ -120,7 +119,8 @@ async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> anyhow::Re
         let status = head.split(' ').nth(1).unwrap_or_default();
         ensure!(matches!(status, "200" | "302"), "answered {status}");
         let length = head.lines().filter_map(|line| line.split_once(':'));
-        let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value);
+        let length =
+            length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value);
         let length: usize = length.last().unwrap_or("0").trim().parse()?;
         if answer.len() >= end + 4 + length {
             return Ok(());

@@ -76,9 +76,9 @@ fn request(input: &[u8]) -> io::Result<Option<(usize, usize)>> {
 /// 0 where there is none; nothing where it is no number.
 fn content_length(head: &[u8]) -> Option<usize> {
     let name = b"content-length:";
-    let line = head.split(|byte| *byte == b'\n').find(|line| {
-        line.first_chunk().is_some_and(|start: &[u8; 15]| start.eq_ignore_ascii_case(name))
-    });
+    let line = head
+        .split(|byte| *byte == b'\n')
+        .find(|line| line.first_chunk().is_some_and(|start: &[u8; 15]| start.eq_ignore_ascii_case(name)));
     let Some(line) = line else { return Some(0) };
     str::from_utf8(&line[name.len()..]).ok()?.trim().parse().ok()
 }
@@ -97,9 +97,10 @@ impl Service {
                 (0, r#"{"access_token":"bench","expires_in":3599,"token_type":"Bearer"}"#)
             }
             Service::Fcm => (1, r#"{"name":"projects/bench/messages/1"}"#),
-            Service::Aliyun => {
-                (numbers(body), r#"{"Code":"OK","Message":"OK","RequestId":"B-1","BizId":"900619746936498440^0"}"#)
-            }
+            Service::Aliyun => (
+                numbers(body),
+                r#"{"Code":"OK","Message":"OK","RequestId":"B-1","BizId":"900619746936498440^0"}"#,
+            ),
         }
     }
 }

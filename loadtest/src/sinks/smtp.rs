@@ -89,19 +89,20 @@ impl Session {
         }
         let Some(end) = memchr::memchr(b'\n', input) else { return Step::Starved };
         let line = input.split_to(end + 1);
-        let answer: &[u8] = match line.first_chunk().map(|verb: &[u8; 4]| verb.to_ascii_uppercase()).as_deref() {
-            Some(b"DATA") => {
-                self.in_content = true;
-                b"354 go ahead\r\n"
-            }
-            Some(b"EHLO") => EHLO,
-            Some(b"QUIT") => {
-                self.output.extend_from_slice(b"221 2.0.0 bye\r\n");
-                return Step::End;
-            }
-            Some(b"MAIL" | b"RCPT" | b"RSET" | b"NOOP" | b"HELO") => b"250 2.0.0 ok\r\n",
-            _ => b"502 5.5.1 unknown command\r\n",
-        };
+        let answer: &[u8] =
+            match line.first_chunk().map(|verb: &[u8; 4]| verb.to_ascii_uppercase()).as_deref() {
+                Some(b"DATA") => {
+                    self.in_content = true;
+                    b"354 go ahead\r\n"
+                }
+                Some(b"EHLO") => EHLO,
+                Some(b"QUIT") => {
+                    self.output.extend_from_slice(b"221 2.0.0 bye\r\n");
+                    return Step::End;
+                }
+                Some(b"MAIL" | b"RCPT" | b"RSET" | b"NOOP" | b"HELO") => b"250 2.0.0 ok\r\n",
+                _ => b"502 5.5.1 unknown command\r\n",
+            };
         self.output.extend_from_slice(answer);
         Step::Next
     }
