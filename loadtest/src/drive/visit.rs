@@ -118,10 +118,9 @@ async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> anyhow::Re
         let head = str::from_utf8(&answer[..end])?;
         let status = head.split(' ').nth(1).unwrap_or_default();
         ensure!(matches!(status, "200" | "302"), "answered {status}");
-        let length = head.lines().filter_map(|line| line.split_once(':'));
-        let length =
-            length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value);
-        let length: usize = length.last().unwrap_or("0").trim().parse()?;
+        let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+        let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let length: usize = length.map_or("0", |(_, value)| value.trim()).parse()?;
         if answer.len() >= end + 4 + length {
             return Ok(());
         }
