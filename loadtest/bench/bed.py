@@ -56,13 +56,13 @@ class Program:
         return json.loads(lines[-1]) if lines else {}
 
 
-def variables(bench, home, store, amqp=None, *, sink=9, public=1, admin=2):
+def variables(bench, home, store, *, sink=9, public=1, admin=2):
     """The environment that the configurations of loadtest/scenarios take; what a daemon writes lies in `home`."""
     home.mkdir()
     key = bench.fcm_key | {"token_uri": f"http://127.0.0.1:{sink}/token"}
     (home / "fcm.json").write_text(json.dumps(key))
     return os.environ | {
-        "BENCH_STORE": store, "BENCH_AMQP": amqp or bench.services.amqp + "/%2f", "BENCH_SINK": str(sink),
+        "BENCH_STORE": store, "BENCH_AMQP": bench.services.amqp, "BENCH_SINK": str(sink),
         "BENCH_PUBLIC": str(public), "BENCH_ADMIN": str(admin), "BENCH_DIR": str(home)}
 
 
@@ -71,7 +71,7 @@ class Daemon(Program):
 
     def __init__(self, bed, name):
         self.public, self.admin = free_port(), free_port()
-        self.environment = variables(bed.bench, bed.folder / name, bed.store, bed.amqp, sink=bed.sink_port,
+        self.environment = variables(bed.bench, bed.folder / name, bed.store, sink=bed.sink_port,
                                      public=self.public, admin=self.admin) | bed.settings
         self.command = [bed.bench.campaignd, "--config", bed.config]
         super().__init__(bed.folder, name, [*self.command, "run"], self.environment)
@@ -108,7 +108,7 @@ class Daemon(Program):
 
 
 class Bed:
-    """A store, RabbitMQ's vhost and a folder, for one scenario; as a context it ends what it started."""
+    """A store, RabbitMQ without jobs and a folder, for one scenario; as a context it ends what it started."""
 
     def __init__(self, bench, name, *, store="postgres", template=None, sink="smtp", delay_ms=0, daemons=1,
                  marks=False, links=False, settings=None):
@@ -118,15 +118,17 @@ class Bed:
         self.services = bench.services
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-", dir=bench.folder))
         self.sink_port = free_port()
-        self.sink, self.daemons, self.database, self.amqp = None, [], None, None
+        self.sink, self.daemons, self.database = None, [], None
         self.sink_of, self.wanted = sink, daemons
         self.sink_marks, self.sink_links = self.folder / "sink.marks", self.folder / "sink.links"
-        self.sink_options = ["--delay-ms", delay_ms] + marks * ["--marks", self.sink_marks] + links * ["--links", self.sink_links]
+        self.sink_options = ["--delay-ms", delay_ms]
+        self.sink_options += ["--marks", self.sink_marks] if marks else []
+        self.sink_options += ["--links", self.sink_links] if links else []
         if store == "postgres":
             self.config = SCENARIOS / "config.toml"
             self.database = f"bench_{name}"
             self.store = self.services.create(self.database, template)
-            self.amqp = self.services.vhost(self.database)
+            run(bench.loadtest, "drive", "empty", "--amqp", self.services.amqp)
         else:
             self.config, self.store = SCENARIOS / "sqlite.toml", ""
 
@@ -172,7 +174,7 @@ class Bed:
         """By RabbitMQ where there is one, else by HTTP."""
         file = self.folder / "job.json"
         file.write_text(json.dumps(job))
-        if self.amqp:
+        if self.database:
             run(*self.daemon.command, "enqueue", file, env=self.daemon.environment)
         else:
             self.daemon.ask("/v1/jobs", file.read_bytes())

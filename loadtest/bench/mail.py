@@ -9,7 +9,8 @@ TITLE = "e-mail of 5 kB, 3 tracked links, pixel, 64 connections, RabbitMQ job, P
 
 def scenario_email(bench):
     with bench.bed("email", template=bench.everybody()) as bed:
-        result = campaign(bed, "email", TITLE, channel="email", purpose="marketing", audience={"all": True}, recipients=bench.people)
+        result = campaign(bed, "email", TITLE, channel="email", purpose="marketing", audience={"all": True},
+                          recipients=bench.people)
         bed.check_law(["email"])
         size = bed.sink.said()["bytes"] / bench.people
     result.notes.append(f"{size:,.0f} bytes a mail")

@@ -68,9 +68,12 @@ class Result:
         def some(value, form="{:.0f}"):
             return "" if value is None else form.format(value)
 
-        ratio = f"{self.rate / self.ceiling_rate:.2f} of {self.ceiling_rate:,.0f}/s ({self.ceiling})" if self.ceiling_rate else ""
+        ratio = ""
+        if self.ceiling_rate:
+            ratio = f"{self.rate / self.ceiling_rate:.2f} of {self.ceiling_rate:,.0f}/s ({self.ceiling})"
         goals = "; ".join(f"{goal.what}: {'met' if goal.met else f'**missed** ({goal.seen})'}" for goal in self.goals)
-        return [self.title, f"{self.rate:,.0f} {self.unit}/s" if self.seconds else "", *map(micros, ("daemon", "postgres", "rabbitmq", "sink")),
+        return [self.title, f"{self.rate:,.0f} {self.unit}/s",
+                *map(micros, ("daemon", "postgres", "rabbitmq", "sink")),
                 some(self.peak_mb), some(self.p50_ms, "{:.1f}"), some(self.p99_ms, "{:.1f}"), ratio, goals,
                 f"{self.others:.2f}", "; ".join(self.notes)]
 
@@ -89,7 +92,7 @@ def machine():
     with open("/proc/cpuinfo") as info:
         model = next((line.split(":", 1)[1].strip() for line in info if line.startswith("model name")), "unknown")
     now = datetime.datetime.now(datetime.UTC)
-    return f"{now:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} × {model}, Linux {platform.release()}, everything beside each other."
+    return f"{now:%Y-%m-%d %H:%M} UTC, {os.cpu_count()} × {model}, Linux {platform.release()}; all on this one machine."
 
 
 def write(results, folder, quick):

@@ -54,7 +54,7 @@ class Services:
         self.pids = {name: int(pid) for name, pid in re.findall(r"^(\w+): runs .* pid (\d+)", said, re.M)}
         variables = dict(re.findall(r"^export (\w+)=(.*)$", self._script("env"), re.M))
         self.postgres = variables["CAMPAIGND_TEST_PG_URL"].rsplit("/", 1)[0]
-        self.amqp = variables["CAMPAIGND_TEST_AMQP_URL"].rsplit("/", 1)[0]
+        self.amqp = variables["CAMPAIGND_TEST_AMQP_URL"]
 
     def _script(self, *arguments):
         # RabbitMQ, who stays, would hold a pipe open for ever.
@@ -80,12 +80,6 @@ class Services:
 
     def drop(self, database):
         self.sql("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
-
-    def vhost(self, name):
-        """An empty place in RabbitMQ. It stays until all is wiped: rabbitmqctl takes longest of all."""
-        self._script("rabbitmqctl", "add_vhost", name)
-        self._script("rabbitmqctl", "set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-        return f"{self.amqp}/{name}"
 
     def end(self):
         self._script("wipe")

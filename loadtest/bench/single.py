@@ -38,7 +38,8 @@ def scenario_beside(bench):
         warm(bed)
         bed.enqueue(bench.job("bulk", channel="email", purpose="marketing", audience={"all": True}))
         until("the campaign's start", lambda: bed.daemon.campaign("bulk").get("settled", 0) > bench.people // 50)
-        result, latencies, _ = publish(bed, "beside", f"single messages, {rate}/s, beside a campaign of {bench.people:,}", count, rate)
+        title = f"single messages, {rate}/s, beside a campaign of {bench.people:,}"
+        result, latencies, _ = publish(bed, "beside", title, count, rate)
         settled = bed.daemon.campaign("bulk")["settled"]
         if settled >= bench.people:
             result.notes.append("the campaign ended before the messages did")
@@ -75,7 +76,7 @@ def publish(bed, name, title, count, rate=None):
 def drive(bed, name, count, first, rate):
     file = bed.folder / f"{name}.marks"
     pace = ["--rate", rate] if rate else []
-    run(bed.bench.loadtest, "drive", "publish", "--amqp", bed.amqp, "--prefix", name, "--first", first, "--count", count,
+    run(bed.bench.loadtest, "drive", "publish", "--amqp", bed.services.amqp, "--prefix", name, "--first", first, "--count", count,
         "--marks", file, *pace)
     return marks(file)
 

@@ -2,6 +2,7 @@
 //! came of it as a line of JSON, and end.
 
 mod bare;
+mod empty;
 mod ledger;
 mod publish;
 mod visit;
@@ -14,6 +15,8 @@ use clap::Subcommand;
 pub(crate) enum Drive {
     /// Publish single messages to RabbitMQ, at a rate or as fast as it confirms them
     Publish(publish::Publish),
+    /// Delete the daemon's queues with all that is in them
+    Empty(empty::Empty),
     /// Follow links, each of them twice
     Visit(visit::Visit),
     /// Write the ledger's rows to PostgreSQL in batches, as the daemon would at best
@@ -25,6 +28,7 @@ pub(crate) enum Drive {
 pub(crate) async fn drive(what: Drive) -> anyhow::Result<()> {
     match what {
         Drive::Publish(args) => publish::run(args).await,
+        Drive::Empty(args) => empty::run(args).await,
         Drive::Visit(args) => visit::run(args).await,
         Drive::Ledger(args) => ledger::run(args).await,
         Drive::BareTracking(args) => bare::run(args).await,
