@@ -29,7 +29,7 @@ async fn main() -> Result<()> {
     };
     let messages: usize = messages.parse().context("MESSAGES must be a number")?;
     let config = Config::load(Path::new(file), &config::environment())?;
-    let settings = config.providers.iter().find(|account| account.name == *name);
+    let settings = config.providers.get(name);
     let settings = settings.with_context(|| format!("no account `{name}` in {file}"))?;
     let (receipts, _none_come) = Receipts::new(1);
     let account = app::account(settings, &config.http.public_url, &receipts, None)?;
