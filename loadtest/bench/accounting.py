@@ -58,7 +58,8 @@ def memory(pid, what):
 
 
 class Meter:
-    """What named processes used between `with` and its end, and what everything else on the machine did."""
+    """What named processes used between `with` and its end, and what everything did that is neither these, nor this
+    program, nor what it ran meanwhile and waited for."""
 
     def __init__(self, **processes):
         """Names to pids; a name may have a list of them."""
@@ -81,14 +82,10 @@ class Meter:
 
     def _now(self):
         now = {name: sum(map(cpu_seconds, pids)) for name, pids in self.processes.items()}
-        return now | {"_bench": cpu_seconds_alone(os.getpid()), "_machine": machine_seconds(), "_wall": time.monotonic()}
+        ours = resource.getrusage(resource.RUSAGE_SELF)
+        bench = ours.ru_utime + ours.ru_stime + children_seconds()
+        return now | {"_bench": bench, "_machine": machine_seconds(), "_wall": time.monotonic()}
 
     def micros(self, operations):
         """CPU time an operation by process, in microseconds."""
         return {name: used / operations * 1e6 for name, used in self.used.items() if not name.startswith("_")}
-
-
-def cpu_seconds_alone(pid):
-    """Of one process without its children."""
-    stat = (PROC / str(pid) / "stat").read_text()
-    return sum(map(int, stat.rpartition(")")[2].split()[11:13])) * TICK

@@ -45,7 +45,6 @@ class Result:
     def also_daemon(self, seconds):
         """What a program used that ran for this alone and has ended."""
         self.micros = {"daemon": seconds / self.operations * 1e6} | self.micros
-        self.others = max(0.0, self.others - seconds / self.seconds)
         return self
 
     def at_least(self, goal, seen, what="{:,.0f}/s"):
