@@ -5,7 +5,7 @@ import json
 from .accounting import Meter, children_seconds
 from .bed import SCENARIOS, Program, variables
 from .results import Result
-from .services import free_port, run, until
+from .services import free_port, listening, run, until
 
 CLIENTS = {"relay": "smtp", "wechat": "wechat", "fcm": "fcm", "aliyun": "aliyun"}
 
@@ -67,6 +67,7 @@ class Ceilings:
         (folder / "paths").write_text("".join(f"/{'oc'[i % 2]}/{'A' * 40}{i}\n" for i in range(requests // 2)))
         server = Program(folder, "bare", [bench.loadtest, "drive", "bare-tracking", "--listen", f"127.0.0.1:{port}"])
         try:
+            until("the bare server", lambda: listening(port))
             said, meter = visit(bench, f"127.0.0.1:{port}", folder / "paths", requests, {"daemon": server.pid})
         finally:
             server.end()

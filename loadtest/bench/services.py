@@ -30,6 +30,11 @@ def free_port():
         return one.getsockname()[1]
 
 
+def listening(port):
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
 def run(*command, **more):
     """A program to its end; its output is shown where it fails."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **more)
