@@ -18,6 +18,7 @@ pub mod mailhooks;
 pub mod quota;
 pub mod repeats;
 pub mod script;
+pub mod sinks;
 pub mod smpp;
 pub mod sms;
 pub mod smtp;

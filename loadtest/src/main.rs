@@ -1,15 +1,16 @@
-//! The provider simulators as programs.
+//! The provider simulators, sinks and load drivers as programs.
 
 mod command;
+mod drive;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use command::{Apns, Fcm, Push, Sms, Wechat};
+use command::{Apns, Fcm, Push, Sink, Sms, Wechat};
 
 #[derive(Parser)]
-#[command(about = "Provider simulators for campaignd")]
+#[command(about = "Provider simulators for campaignd, and what its measurements need")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,6 +26,11 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         delay_ms: u64,
     },
+    /// Take messages as fast as one thread can, for measuring; judge and keep nothing
+    Sink(Sink),
+    /// Load the daemon, or one of its neighbours without it
+    #[command(subcommand)]
+    Drive(drive::Drive),
     /// Be Alibaba Cloud's SMS service
     Aliyun(Sms),
     /// Be Tencent Cloud's SMS service
@@ -45,9 +51,26 @@ enum Command {
     Getui(Push),
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+impl Command {
+    /// What measures others leaves them the rest of the machine.
+    fn on_one_thread(&self) -> bool {
+        matches!(self, Command::Sink(_) | Command::Drive(_))
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let command = Cli::parse().command;
+    let mut runtime = match command.on_one_thread() {
+        true => tokio::runtime::Builder::new_current_thread(),
+        false => tokio::runtime::Builder::new_multi_thread(),
+    };
+    runtime.enable_all().build()?.block_on(run(command))
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Drive(what) => drive::drive(what).await,
+        Command::Sink(args) => command::sink(args).await,
         Command::SmtpSink { listen, delay_ms } => {
             command::smtp_sink(listen, Duration::from_millis(delay_ms)).await
         }

@@ -3,6 +3,7 @@
 mod behaviour;
 mod listen;
 mod push;
+mod sink;
 mod sms;
 
 use std::net::SocketAddr;
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use campaignd_loadtest::callback;
-use campaignd_loadtest::smtp::{Action, Event, Keep, Options, Sink};
+use campaignd_loadtest::smtp::{self, Action, Event, Keep, Options};
 use campaignd_loadtest::tally;
 
 pub(crate) use push::{Apns, Fcm, Push, Wechat, apns, fcm, getui, jpush, wechat};
+pub(crate) use sink::{Sink, sink};
 pub(crate) use sms::{Sms, aliyun, smsc, tencent, twilio};
 
 #[expect(clippy::print_stdout, reason = "the counts are the program's result")]
@@ -25,7 +27,8 @@ pub(crate) async fn smtp_sink(listen: SocketAddr, delay: Duration) -> anyhow::Re
             _ => Action::Go,
         });
     }
-    let sink = Sink::start(listen, options).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let sink =
+        smtp::Sink::start(listen, options).await.with_context(|| format!("cannot listen on {listen}"))?;
     println!("listening on {}", sink.addr());
     let mut last = sink.counts();
     let mut second = tokio::time::interval(Duration::from_secs(1));
