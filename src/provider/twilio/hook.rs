@@ -12,6 +12,7 @@ use crate::config::{Codes, Secret, TwilioSettings};
 use crate::model::opt_out::opts_out;
 use crate::model::receipt::{About, News};
 use crate::model::{Channel, Receipt, address};
+use crate::provider::detail::masked;
 use crate::provider::sms::pairs;
 use crate::provider::{Hook, HookAnswer, HookRefusal, HookRequest};
 
@@ -107,7 +108,7 @@ pub(super) fn receipt(
         about,
         at: now,
         news,
-        detail: code.map(|code| format!("error {}", code.chars().take(16).collect::<String>())),
+        detail: code.map(|code| format!("error {}", masked(code).chars().take(16).collect::<String>())),
     }
 }
 
