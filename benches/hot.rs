@@ -118,7 +118,7 @@ fn write_mime((email, from): (EmailContent, Mailbox)) -> bytes::Bytes {
 #[bench::constant_link(setup = keyring)]
 fn mint_click(keyring: Keyring) -> String {
     let mut url = String::with_capacity(64);
-    keyring.mint_click(black_box(DELIVERY), LinkNo(2), None, &mut url);
+    assert!(keyring.mint_click(black_box(DELIVERY), LinkNo(2), None, &mut url));
     url
 }
 

@@ -44,7 +44,7 @@ impl Accounts {
         let refusal = hook.receive(&request).expect_err("nobody signed it");
         // A certificate of SES's would have to be fetched first.
         assert!(refusal.status.is_client_error() || account == "ses", "{refusal:?}");
-        assert_says_no_secret(&refusal.detail);
+        assert_says_no_secret(&refusal.detail, input);
 
         let Some(signed) = signed(settings, request) else { return };
         match (hook.receive(&signed), hook.receive(&signed)) {
@@ -56,7 +56,7 @@ impl Accounts {
             }
             (Err(refusal), Err(_)) => {
                 assert!(refusal.status.is_client_error(), "{refusal:?}");
-                assert_says_no_secret(&refusal.detail);
+                assert_says_no_secret(&refusal.detail, input);
             }
             other => panic!("{other:?}"),
         }
@@ -171,8 +171,10 @@ fn assert_told(account: &str, receipt: &Receipt) {
     assert_kept(receipt);
 }
 
-fn assert_says_no_secret(detail: &str) {
+/// But to those who wrote it themselves.
+fn assert_says_no_secret(detail: &str, input: &[u8]) {
     for secret in [SECRET_PATH, MAILGUN_KEY, TWILIO_TOKEN] {
-        assert!(!detail.contains(secret), "{detail}");
+        let known = memchr::memmem::find(input, secret.as_bytes()).is_some();
+        assert!(known || !detail.contains(secret), "{detail}");
     }
 }

@@ -110,7 +110,7 @@ pub(super) fn receipt(
         about,
         at: now,
         news,
-        detail: code.map(|code| masked(&format!("error {}", code.chars().take(16).collect::<String>()))),
+        detail: code.map(|code| format!("error {}", masked(code).chars().take(16).collect::<String>())),
     }
 }
 
