@@ -108,59 +108,8 @@ pub fn account(
     receipts: &Receipts,
     mailbox: Option<&Arc<sandbox::Mailbox>>,
 ) -> Result<Account> {
-    let (provider, format): (Arc<dyn Provider>, Format) = match &settings.kind {
-        ProviderKind::Smtp(smtp) => {
-            let provider =
-                Smtp::new(smtp_config(smtp)).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Mime(Arc::new(email_sender(&settings.name, smtp)?)))
-        }
-        ProviderKind::Sandbox(behaviour) => {
-            let (receipts, mailbox) = (receipts.clone(), mailbox.cloned());
-            let provider = Sandbox::new(&settings.name, behaviour.clone(), receipts, mailbox);
-            (Arc::new(provider), Format::Content)
-        }
-        ProviderKind::Smpp(smpp) => {
-            let provider = Smpp::new(&settings.name, smpp, receipts.clone())
-                .with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
-        }
-        ProviderKind::Webhook(webhook) => {
-            let provider = Webhook::new(webhook).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
-        }
-        ProviderKind::Jpush(jpush) => {
-            let provider = Jpush::new(jpush).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
-        }
-        ProviderKind::Getui(getui) => {
-            let provider = Getui::new(getui).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
-        }
-        ProviderKind::Fcm(fcm) => {
-            let provider = Fcm::new(fcm).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
-        }
-        ProviderKind::Apns(apns) => {
-            let provider = Apns::new(apns).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
-        }
-        ProviderKind::Wechat(wechat) => {
-            let provider = Wechat::new(wechat).with_context(|| format!("providers.{}", settings.name))?;
-            (Arc::new(provider), Format::Content)
-        }
-        ProviderKind::Aliyun(aliyun) => {
-            let provider = Aliyun::new(&settings.name, aliyun, receipts.clone());
-            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
-        }
-        ProviderKind::Tencent(tencent) => {
-            let provider = Tencent::new(&settings.name, tencent, receipts.clone());
-            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
-        }
-        ProviderKind::Twilio(twilio) => {
-            let provider = Twilio::new(&settings.name, twilio, public_url, receipts.clone());
-            (Arc::new(provider.with_context(|| format!("providers.{}", settings.name))?), Format::Content)
-        }
-    };
+    let (provider, format) = carrier(settings, public_url, receipts, mailbox)
+        .with_context(|| format!("providers.{}", settings.name))?;
     Ok(Account {
         name: settings.name.as_str().into(),
         provider,
@@ -170,6 +119,36 @@ pub fn account(
         limit: account_limit(settings),
         on_doubt: OnDoubt::Hold,
     })
+}
+
+/// Who carries the account's messages, and the form in which they are handed over.
+fn carrier(
+    settings: &ProviderConfig,
+    public_url: &str,
+    receipts: &Receipts,
+    mailbox: Option<&Arc<sandbox::Mailbox>>,
+) -> Result<(Arc<dyn Provider>, Format)> {
+    let (name, receipts) = (&settings.name, receipts.clone());
+    let provider: Arc<dyn Provider> = match &settings.kind {
+        ProviderKind::Smtp(smtp) => {
+            let format = Format::Mime(Arc::new(email_sender(smtp)?));
+            return Ok((Arc::new(Smtp::new(smtp_config(smtp))?), format));
+        }
+        ProviderKind::Sandbox(behaviour) => {
+            Arc::new(Sandbox::new(name, behaviour.clone(), receipts, mailbox.cloned()))
+        }
+        ProviderKind::Smpp(smpp) => Arc::new(Smpp::new(name, smpp, receipts)?),
+        ProviderKind::Webhook(webhook) => Arc::new(Webhook::new(webhook)?),
+        ProviderKind::Jpush(jpush) => Arc::new(Jpush::new(jpush)?),
+        ProviderKind::Getui(getui) => Arc::new(Getui::new(getui)?),
+        ProviderKind::Fcm(fcm) => Arc::new(Fcm::new(fcm)?),
+        ProviderKind::Apns(apns) => Arc::new(Apns::new(apns)?),
+        ProviderKind::Wechat(wechat) => Arc::new(Wechat::new(wechat)?),
+        ProviderKind::Aliyun(aliyun) => Arc::new(Aliyun::new(name, aliyun, receipts)?),
+        ProviderKind::Tencent(tencent) => Arc::new(Tencent::new(name, tencent, receipts)?),
+        ProviderKind::Twilio(twilio) => Arc::new(Twilio::new(name, twilio, public_url, receipts)?),
+    };
+    Ok((provider, Format::Content))
 }
 
 fn smtp_config(settings: &SmtpSettings) -> SmtpConfig {
@@ -187,14 +166,13 @@ fn smtp_config(settings: &SmtpSettings) -> SmtpConfig {
     config
 }
 
-fn email_sender(name: &str, settings: &SmtpSettings) -> Result<EmailSender> {
+fn email_sender(settings: &SmtpSettings) -> Result<EmailSender> {
     let mailbox = |key: &str, text: &str| {
-        text.parse::<Mailbox>()
-            .with_context(|| format!("providers.{name}.{key} is no mailbox as `Shop <news@example.com>`"))
+        text.parse::<Mailbox>().with_context(|| format!("{key} is no mailbox as `Shop <news@example.com>`"))
     };
     let signer = |key: &DkimKey| {
         let (domain, selector) = (key.domain.clone(), key.selector.clone());
-        let context = || format!("providers.{name}.dkim: the key of {selector}._domainkey.{domain}");
+        let context = || format!("dkim: the key of {selector}._domainkey.{domain}");
         Signer::new(domain.clone(), selector.clone(), key.key.reveal()).with_context(context)
     };
     let return_path = match (&settings.verp_domain, &settings.return_path) {

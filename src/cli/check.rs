@@ -48,9 +48,9 @@ pub(super) fn examine(path: &Path) -> Checked {
         Ok(config) => {
             checked.warnings = config.warnings();
             let (receipts, _) = Receipts::new(1);
-            for (name, provider) in &config.providers {
+            for provider in config.providers.values() {
                 if let Err(error) = app::account(provider, &config.http.public_url, &receipts, None) {
-                    checked.problems.push(format!("{}: providers.{name}: {error:#}", path.display()));
+                    checked.problems.push(format!("{}: {error:#}", path.display()));
                 }
             }
             checked

@@ -96,8 +96,10 @@ mod tests {
         let script =
             "trap 'echo again' HUP; trap 'echo bye; exit 3' TERM; echo hello; while :; do read -r x; done";
         let (stdin, _keep_open) = std::io::pipe().unwrap();
-        let mut shell =
-            Process::start(Command::new("/bin/sh").args(["-c", script]).stdin(stdin), dir.path().join("log"));
+        // A shell cannot trap what it was started to ignore, as under nohup.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", "/bin/sh", "-c", script]).stdin(stdin);
+        let mut shell = Process::start(&mut command, dir.path().join("log"));
         eventually("hello", async || shell.log().contains("hello").then_some(())).await;
         shell.sighup();
         eventually("again", async || shell.log().contains("again").then_some(())).await;

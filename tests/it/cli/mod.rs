@@ -70,8 +70,14 @@ from = "Shop <news@example.com>"
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_campaignd"));
-        command.current_dir(self.dir.path()).env_remove("RUST_LOG").args(arguments).stdin(Stdio::null());
+        // A command that does not end fails its test with status 124.
+        let mut command = Command::new("timeout");
+        command
+            .args(["60", env!("CARGO_BIN_EXE_campaignd")])
+            .current_dir(self.dir.path())
+            .env_remove("RUST_LOG")
+            .args(arguments)
+            .stdin(Stdio::null());
         command
     }
 
