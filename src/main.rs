@@ -1,6 +1,11 @@
-//! The binary: one TLS provider for the whole process, then the command line.
+//! The binary: one allocator and one TLS provider for the whole process, then the command line.
 
 use std::process::ExitCode;
+
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // Fails only where a provider is installed already, and nothing ran before this line.

@@ -37,12 +37,20 @@ const LEAST_WAIT: Duration = Duration::from_micros(100);
 pub(super) enum Note {
     /// Messages of one campaign and lane, in order.
     Ready(Vec<Prepared>),
-    /// A worker of the account with this position is ready to send `most` messages.
-    Pull { account: usize, most: u32, reply: oneshot::Sender<Vec<Prepared>> },
+    /// A worker of the account with this position is ready.
+    Pull { account: usize, appetite: Appetite, reply: oneshot::Sender<Vec<Prepared>> },
     /// All campaigns that must not send, until the next such note.
     Stop(Vec<CampaignNo>),
     /// Changed rates: the channel's, and the accounts' by name.
     Limits { channel: Limit, accounts: HashMap<String, Limit> },
+}
+
+/// How many messages a worker takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Appetite {
+    /// So few are sent so quickly that they are not worth another session's trouble.
+    pub(super) least: u32,
+    pub(super) most: u32,
 }
 
 #[derive(Debug)]
@@ -111,7 +119,7 @@ struct Counter {
     credit: i64,
     chunk: usize,
     /// The worker that asked last is served first, so that idle connections can close.
-    workers: Vec<(u32, oneshot::Sender<Vec<Prepared>>)>,
+    workers: Vec<(Appetite, oneshot::Sender<Vec<Prepared>>)>,
     /// When one asked last.
     asked: Option<Instant>,
     /// How many workers the account has in all.
@@ -124,6 +132,13 @@ impl Counter {
     fn carries(&self, message: &Prepared) -> bool {
         let chosen = message.provider().map_or(self.weight > 0, |named| named == &*self.name);
         chosen && self.app.as_deref().is_none_or(|app| app == message.app)
+    }
+
+    /// Of the worker that is served next.
+    fn appetite(&self) -> (usize, usize) {
+        self.workers
+            .last()
+            .map_or((1, usize::MAX), |(worker, _)| (worker.least as usize, worker.most as usize))
     }
 }
 
@@ -210,9 +225,9 @@ impl Desk {
                 self.ledger.hand_back(&self.retry, self.clock.now(), ready).await;
             }
             Note::Ready(ready) => self.enqueue(ready),
-            Note::Pull { account, most, reply } => {
+            Note::Pull { account, appetite, reply } => {
                 if let Some(counter) = self.accounts.get_mut(account) {
-                    counter.workers.push((most, reply));
+                    counter.workers.push((appetite, reply));
                     counter.asked = Some(Instant::now());
                 }
             }
@@ -379,17 +394,17 @@ impl Desk {
     }
 
     /// The campaign whose turn it is among those that the account may carry, and how many of its messages may go.
-    /// Messages that wait are spread over all of the account's workers.
+    /// Messages that wait are spread over all of the account's workers, but none gets too few to be worth its while.
     fn choose(&self, account: usize, wait: &mut Duration) -> Option<Turn> {
         let counter = &self.accounts[account];
-        let most = counter.workers.last().map_or(usize::MAX, |(worker, _)| *worker as usize);
+        let (least, most) = counter.appetite();
         let (channel, own) = (Room::of(&self.channel), Room::of(&counter.limiter));
         for (lane, turns) in &self.turns {
             for (place, campaign) in turns.iter().enumerate() {
                 let Some(queue) = self.queues.get(&(*campaign, *lane)) else { continue };
                 let Some(limiter) = self.campaigns.get(campaign) else { continue };
                 let rooms = [channel, own, Room::of(limiter)];
-                let share = queue.len().div_ceil(counter.crew).min(counter.chunk).min(most);
+                let share = queue.len().div_ceil(counter.crew).max(least).min(counter.chunk).min(most);
                 let (mut messages, mut cells) = (0, 0);
                 for message in queue.iter().take(share).take_while(|message| counter.carries(message)) {
                     if !rooms.iter().all(|room| room.admits(cells, message.cells)) {

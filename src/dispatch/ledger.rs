@@ -1,14 +1,14 @@
 //! The lanes' way to the store: outcomes and intents of all of them share one transaction after another.
 //!
-//! While one commit is under way the next requests gather, so that commits grow with the load. A commit of
-//! unknown fate is repeated: every part of it is idempotent.
+//! While one commit is under way the next requests gather, and commits that follow one another keep a pace, so that
+//! they grow with the load. A commit of unknown fate is repeated: every part of it is idempotent.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::Account;
@@ -25,8 +25,8 @@ use crate::telemetry::{Metrics, Outage};
 
 /// Requests that wait for the next commit, at most.
 const QUEUE: usize = 1_024;
-/// Requests in one commit, at most.
-const GATHER: usize = 64;
+/// From the beginning of one commit to that of the next, at least.
+const PACE: Duration = Duration::from_millis(10);
 
 /// The lanes' end.
 #[derive(Debug, Clone)]
@@ -223,11 +223,16 @@ impl Ticker {
     /// # Errors
     /// When the store refuses what the lanes say: going on would make the ledger lie.
     pub async fn run(mut self) -> Result<(), Error> {
-        let mut gathered = Vec::with_capacity(GATHER);
-        while self.requests.recv_many(&mut gathered, GATHER).await > 0 {
+        let mut gathered = Vec::with_capacity(QUEUE);
+        let mut next = Instant::now();
+        loop {
+            sleep_until(next).await;
+            if self.requests.recv_many(&mut gathered, QUEUE).await == 0 {
+                return Ok(());
+            }
+            next = Instant::now() + PACE;
             self.commit(&mut gathered).await?;
         }
-        Ok(())
     }
 
     async fn commit(&self, gathered: &mut Vec<Request>) -> Result<(), Error> {

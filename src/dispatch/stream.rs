@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -27,17 +28,22 @@ use crate::model::{CampaignNo, Channel, Content, DeliveryKey, Lane, Purpose, Rat
 use crate::provider::Permit;
 use crate::store::dispatching::{Intent, Lease, Member, Recipient, Resend};
 use crate::store::jobs::Incarnation;
+use crate::store::planning::BATCH_SIZE;
 use crate::store::{Error, Store};
 use crate::telemetry::{Metrics, Outage};
 use crate::token::Keyring;
 
-/// Messages of one intent, at most.
-const CHUNK: usize = 128;
+/// Messages of one intent, at most: a whole batch, where nothing else bounds it.
+const CHUNK: usize = BATCH_SIZE as usize;
+/// Messages that are rendered before others have their turn on the thread, and the first of them may leave.
+const PIECE: usize = 64;
 /// Rendered messages that may wait at the desk for one stream without a rate.
 const ROOM: u32 = 2_048;
 /// Batches that one stream works on at once, and the most where single messages have a batch each.
 const HANDS: usize = 3;
 const MOST_HANDS: usize = 32;
+/// Batches that one question takes.
+const LEASES: u32 = 3;
 
 /// Room for messages that are intended and not settled in the store. Transactional ones have a share of their own,
 /// so that no number of bulk campaigns keeps them waiting.
@@ -151,7 +157,7 @@ impl Stream {
             let lease = match work.take() {
                 Some(lease) => lease,
                 None if !work.leases => return Ok(()),
-                None => match self.lease().await? {
+                None => match self.lease(work).await? {
                     Some(lease) => lease,
                     None => return Ok(()),
                 },
@@ -171,14 +177,18 @@ impl Stream {
         Ok(())
     }
 
-    async fn lease(&self) -> Result<Option<Lease>, Error> {
+    /// Takes batches that are due, one of them for whoever asks and the others for whichever hand is free next.
+    async fn lease(&self, work: &Work) -> Result<Option<Lease>, Error> {
         let stream = [(self.campaign, self.lane)];
         let timer = self.shared.metrics.store_query_duration.with_label_values(&["lease"]).start_timer();
         let leases =
-            persist(&self.shared.outage, || self.shared.store.lease(self.shared.me, &stream, 1)).await?;
+            persist(&self.shared.outage, || self.shared.store.lease(self.shared.me, &stream, LEASES)).await?;
         timer.observe_duration();
         self.shared.ledger.holdings().add(leases.iter().map(Lease::hold));
-        Ok(leases.into_iter().next())
+        let mut leases = leases.into_iter();
+        let first = leases.next();
+        work.give(leases);
+        Ok(first)
     }
 
     /// A template that was pinned and cannot be used any more fails its recipients and stops nobody else.
@@ -301,9 +311,25 @@ impl Stream {
         mut places: OwnedSemaphorePermit,
         mut window: OwnedSemaphorePermit,
     ) {
+        let mut recipients = recipients.into_iter();
+        while recipients.len() > 0 {
+            let piece = recipients.by_ref().take(PIECE);
+            self.prepare_piece(asked, piece, held, campaign, (&mut places, &mut window)).await;
+            yield_now().await;
+        }
+    }
+
+    async fn prepare_piece(
+        &self,
+        asked: Instant,
+        recipients: impl Iterator<Item = Recipient>,
+        held: &Arc<Held>,
+        campaign: &Arc<Campaign>,
+        (places, window): (&mut OwnedSemaphorePermit, &mut OwnedSemaphorePermit),
+    ) {
         let now = self.shared.clock.now();
         let mut record = Record::default();
-        let mut ready = Vec::with_capacity(recipients.len());
+        let mut ready = Vec::with_capacity(PIECE);
         let mut rendering = Rendering::new(&self.shared, held, campaign, now);
         let rests = self.shared.rests(held.lease.account(&campaign.sending));
         for recipient in recipients {
@@ -353,6 +379,12 @@ impl Stream {
 }
 
 impl Work {
+    fn give(&self, leases: impl Iterator<Item = Lease>) {
+        if let Ok(mut given) = self.given.lock() {
+            given.extend(leases);
+        }
+    }
+
     fn take(&self) -> Option<Lease> {
         self.given.lock().ok()?.pop_front()
     }

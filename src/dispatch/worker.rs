@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 use super::brake::Brake;
 use super::circuit::{Admission, Circuit};
 use super::compose::{Labels, compose};
-use super::desk::Note;
+use super::desk::{Appetite, Note};
 use super::heart::Heart;
 use super::ledger::{Ledger, Record, Tried};
 use super::prepared::Prepared;
@@ -25,10 +25,14 @@ use crate::token::Keyring;
 
 /// A session that nobody needed for so long is closed.
 const IDLE: Duration = Duration::from_secs(30);
-/// Messages of a session's first chunk, before its pace is known.
-const FIRST_CHUNK: u32 = 8;
+/// A session's first chunk, before its pace is known.
+const FIRST: Appetite = Appetite { least: 1, most: 8 };
+/// What a session that was broken is tried with.
+const PROBE: Appetite = Appetite { least: 1, most: 1 };
+/// A chunk that takes less is not worth another session's wake-up, system calls and request to the ledger.
+const LEAST_TIME: Duration = Duration::from_millis(10);
 /// How long a chunk may take: what is dealt cannot be stopped any more.
-const CHUNK_TIME: Duration = Duration::from_millis(500);
+const MOST_TIME: Duration = Duration::from_millis(500);
 
 /// Waits until messages of one campaign, which have their permits, may leave; a moment ago they might have.
 async fn may_leave(messages: &[Message]) -> bool {
@@ -50,16 +54,18 @@ fn one_each(outcomes: &mut Vec<Outcome>, messages: usize) -> bool {
     kept
 }
 
-/// How many messages the next chunk may have, after `n` took `time`.
-fn chunk_for(time: Duration, n: usize) -> u32 {
-    let each = time.as_secs_f64() / (n.max(1) as f64);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped to a small positive range"
-    )]
-    let most = (CHUNK_TIME.as_secs_f64() / each.max(1e-6)).clamp(1.0, 1024.0) as u32;
-    most
+impl Appetite {
+    /// After a chunk of `n` messages took `time`.
+    fn after(time: Duration, n: usize) -> Self {
+        let each = (time.as_secs_f64() / (n.max(1) as f64)).max(1e-6);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to a small positive range"
+        )]
+        let within = |time: Duration| (time.as_secs_f64() / each).clamp(1.0, 1024.0) as u32;
+        Appetite { least: within(LEAST_TIME), most: within(MOST_TIME) }
+    }
 }
 
 /// What the workers of one account share.
@@ -125,10 +131,10 @@ impl Crew {
 
     /// Sends what the desk deals, until the session is idle for long, breaks, or the lane stops.
     async fn serve(&self, session: &mut dyn Session, admission: Admission) {
-        let mut most = if admission == Admission::Probe { 1 } else { FIRST_CHUNK };
+        let mut appetite = if admission == Admission::Probe { PROBE } else { FIRST };
         while self.circuit.lets(admission) && session.ready().await.is_ok() {
             let (reply, mut dealt) = oneshot::channel();
-            if self.desk.send(Note::Pull { account: self.position, most, reply }).await.is_err() {
+            if self.desk.send(Note::Pull { account: self.position, appetite, reply }).await.is_err() {
                 return;
             }
             let messages = match timeout(IDLE, &mut dealt).await {
@@ -151,7 +157,7 @@ impl Crew {
             if !went_on {
                 return;
             }
-            most = chunk_for(began.elapsed(), n);
+            appetite = Appetite::after(began.elapsed(), n);
         }
     }
 
@@ -265,6 +271,14 @@ impl Crew {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quick_session_takes_many_messages_at_once_and_a_slow_one_leaves_them_to_others() {
+        let quick = Appetite::after(Duration::from_millis(2), 20);
+        assert_eq!(quick, Appetite { least: 100, most: 1024 });
+        let slow = Appetite::after(Duration::from_millis(40), 2);
+        assert_eq!(slow, Appetite { least: 1, most: 25 });
+    }
 
     #[test]
     fn answers_that_do_not_match_their_messages_leave_all_of_them_in_doubt() {

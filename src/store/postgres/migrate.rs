@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_access.sql"),
     include_str!("migrations/0004_doubt.sql"),
     include_str!("migrations/0005_tracking_keys.sql"),
+    include_str!("migrations/0006_plain_members.sql"),
 ];
 
 const MIGRATION_LOCK: i64 = 0x6361_6d70_0001;

@@ -167,7 +167,7 @@ fn move_statement(campaign: CampaignNo) -> String {
              WHERE d.ctid = t.ctid
                AND d.state = {planned} AND d.batch = n.batch
              RETURNING d.contact, d.occurrence, d.state, coalesce(d.reason, 0::smallint) AS reason,
-                       date_trunc('hour', d.updated_at, 'UTC') AS hour),
+                       date_bin('1 hour', d.updated_at, 'epoch') AS hour),
          counted AS (SELECT state, reason, count(*) AS n FROM moved GROUP BY 1, 2),
          appended AS (
              INSERT INTO counter_deltas (campaign, metric, state, reason, hour, n)
