@@ -5,7 +5,8 @@
 //! keeps its place in the burst, and must not meet there those that the time in between has earned. A limiter starts
 //! drained, so that neither a restart nor a changed rate brings a second burst. What is counted are cells: one a message,
 //! one a segment for SMS. A message of more cells than the burst goes when the burst is full, and what follows waits for
-//! its debt. Where several daemons share the scope, each of its rates has a [`Ration`] besides.
+//! its debt, unless a restart comes between. Where several daemons share the scope, each of its rates has a [`Ration`]
+//! besides.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -61,6 +61,11 @@ impl Law {
         self.books().meters.insert(scope.to_owned(), meters);
     }
 
+    /// A daemon starts its limits drained; what a message of more cells than the burst still owed is not known to it.
+    pub(super) fn starts(&self) {
+        self.books().meters.values_mut().flatten().for_each(Meter::forget_debt);
+    }
+
     pub(super) fn target(&self, campaign: &str, recipients: usize) {
         self.books().targeted.insert(campaign.to_owned(), recipients);
     }

@@ -32,12 +32,22 @@ impl Meter {
         meters
     }
 
+    pub(super) fn forget_debt(&mut self) {
+        self.empty(Instant::now());
+        self.level = self.level.min(self.burst);
+    }
+
     /// Counts a message of `cells` that leaves now; whether it may. One of more cells than the burst goes where nothing
     /// else counts, and what follows waits for its debt.
     pub(super) fn admits(&mut self, cells: u32, now: Instant) -> bool {
-        let emptied = now.duration_since(self.at).as_secs_f64() * self.per_second;
-        self.level = (self.level - emptied).max(0.0) + f64::from(cells);
-        self.at = now;
+        self.empty(now);
+        self.level += f64::from(cells);
         self.level <= self.burst.max(cells.into()) + SLACK
+    }
+
+    fn empty(&mut self, now: Instant) {
+        let emptied = now.duration_since(self.at).as_secs_f64() * self.per_second;
+        self.level = (self.level - emptied).max(0.0);
+        self.at = now;
     }
 }

@@ -129,6 +129,7 @@ impl Process {
         };
         life.incarnation.set(me).unwrap();
         stage.note(|| format!("{life} starts"));
+        stage.law.starts();
         let supervisor = Supervisor::new();
         let parts = Parts::new();
         let metrics = Arc::new(Metrics::new().unwrap());
