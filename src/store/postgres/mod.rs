@@ -208,10 +208,9 @@ impl PgStore {
 }
 
 /// Opens a transaction of keyed look-ups only: a plan that was made while a table was small must not scan it once it
-/// is large. Such plans are the same for every group, so they are made once.
+/// is large.
 const KEYED: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
-    SET LOCAL enable_mergejoin = off; SET LOCAL enable_memoize = off;
-    SET LOCAL plan_cache_mode = force_generic_plan";
+    SET LOCAL enable_mergejoin = off; SET LOCAL enable_memoize = off";
 
 const PARTITION_LOCK: i64 = 0x6361_6d70_0002;
 
