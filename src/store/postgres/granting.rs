@@ -38,7 +38,7 @@ pub(super) async fn grant(
              FROM (SELECT number, epoch, max(upto) AS upto, min(until) AS until, min(by) AS by
                    FROM unnest($2::bigint[], $3::integer[], $4::integer[], $5::timestamptz[], $6::text[])
                        AS n (number, epoch, upto, until, by) GROUP BY 1, 2) n
-             WHERE b.number = n.number AND b.owner = $1 AND b.epoch = n.epoch AND b.size >= n.upto
+             WHERE b.number = ANY($2) AND b.number = n.number AND b.owner = $1 AND b.epoch = n.epoch AND b.size >= n.upto
                AND EXISTS (SELECT FROM campaigns k WHERE k.number = b.campaign AND NOT k.paused
                            AND k.cancelled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()))
              RETURNING b.number, b.epoch",
@@ -76,7 +76,7 @@ async fn take_back(
         .prepare_cached(
             "UPDATE batches b SET watermark = n.since
              FROM unnest($2::bigint[], $3::integer[], $4::integer[], $5::integer[]) AS n (number, epoch, since, upto)
-             WHERE b.number = n.number AND b.owner = $1 AND b.epoch = n.epoch AND b.watermark = n.upto",
+             WHERE b.number = ANY($2) AND b.number = n.number AND b.owner = $1 AND b.epoch = n.epoch AND b.watermark = n.upto",
         )
         .await?;
     transaction.execute(&statement, &[&me.0, &batches, &epochs, &from, &to]).await?;

@@ -29,7 +29,7 @@ pub(super) async fn suppress_recipients(
                  FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS n (contact, occurrence, reason)
                  CROSS JOIN LATERAL (SELECT x.address FROM {} x
                                      WHERE x.campaign = $1 AND x.contact = n.contact AND x.occurrence = n.occurrence LIMIT 1) d
-                 JOIN addresses a ON a.number = d.address
+                 CROSS JOIN LATERAL (SELECT y.channel, y.hash FROM addresses y WHERE y.number = d.address LIMIT 1) a
                  ORDER BY a.channel, a.hash ON CONFLICT DO NOTHING",
                 deliveries_table(campaign)
             ))

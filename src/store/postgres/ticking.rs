@@ -17,8 +17,8 @@ use crate::store::jobs::Incarnation;
 use crate::store::metric::{METRIC_SENT, METRIC_STATE};
 use crate::store::planning::BATCH_SIZE;
 
-/// A tick's joins are look-ups by key in an order that is written down, whatever the tables' sizes: planning them again
-/// for every tick costs more than the look-ups.
+/// A tick's statements are written so that rows are found by key, whatever the planner thinks of the tables' sizes:
+/// planning them again for every tick costs more than the look-ups.
 const ONE_PLAN: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
 
 impl PgStore {
