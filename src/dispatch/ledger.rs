@@ -1,5 +1,5 @@
-//! The lanes' way to the store: outcomes of all of them share one transaction after another, and so do intents, side by
-//! side with these.
+//! The lanes' way to the store: outcomes of all of them share one transaction after another. So do intents, side by side
+//! with these, and those of transactional lanes apart from the others, so that no bulk campaign keeps them waiting.
 //!
 //! While one commit is under way the next requests gather, and commits that follow one another keep a pace, so that
 //! they grow with the load. A commit of unknown fate is repeated: every part of it is idempotent. Outcomes are never
@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -20,7 +20,7 @@ use super::holdings::Holdings;
 use super::prepared::{Held, Last, Prepared};
 use super::retry::{Before, Decision, decide};
 use crate::backoff::{Redial, Schedule};
-use crate::model::{Channel, DeliveryKey, Outcome, Reason, State};
+use crate::model::{Channel, DeliveryKey, Lane, Outcome, Reason, State};
 use crate::store::dispatching::{FailedAttempt, Hold, Intent, Recipient, Rescheduled, Settled, Tick};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
@@ -34,7 +34,8 @@ const PACE: Duration = Duration::from_millis(10);
 /// The lanes' end.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    intents: mpsc::Sender<Asked>,
+    urgent: mpsc::Sender<Asked>,
+    others: mpsc::Sender<Asked>,
     records: mpsc::Sender<Record>,
     holdings: Holdings,
 }
@@ -42,7 +43,8 @@ pub struct Ledger {
 /// The store's end; runs until every [`Ledger`] is dropped.
 #[derive(Debug)]
 pub struct Ticker {
-    intents: Paced<Asked>,
+    urgent: Paced<Asked>,
+    others: Paced<Asked>,
     records: Paced<Record>,
     writer: Writer,
 }
@@ -75,11 +77,11 @@ pub(super) struct Record {
 }
 
 pub fn ledger(store: Arc<dyn Store>, me: Incarnation, metrics: Arc<Metrics>) -> (Ledger, Ticker) {
-    let ((intents, asked), (records, recorded)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+    let ((urgent, first), (others, then), (records, recorded)) = (paced(), paced(), paced());
     let holdings = Holdings::default();
-    let ledger = Ledger { intents, records, holdings: holdings.clone() };
+    let ledger = Ledger { urgent, others, records, holdings: holdings.clone() };
     let writer = Writer { store, me, metrics, holdings, outage: Outage::new("recorder") };
-    (ledger, Ticker { intents: Paced::new(asked), records: Paced::new(recorded), writer })
+    (ledger, Ticker { urgent: first, others: then, records: recorded, writer })
 }
 
 /// An attempt: by which account, and when it was begun.
@@ -96,9 +98,10 @@ impl Ledger {
     }
 
     /// `None` where the lease or the campaign no longer allows it, or the ledger is gone.
-    pub(super) async fn intend(&self, intent: Intent) -> Option<Vec<Recipient>> {
+    pub(super) async fn intend(&self, lane: Lane, intent: Intent) -> Option<Vec<Recipient>> {
         let (reply, granted) = oneshot::channel();
-        self.intents.send(Asked { intent, reply }).await.ok()?;
+        let queue = if lane == Lane::Transactional { &self.urgent } else { &self.others };
+        queue.send(Asked { intent, reply }).await.ok()?;
         granted.await.ok().flatten()
     }
 
@@ -232,20 +235,14 @@ impl Ticker {
     /// # Errors
     /// When the store refuses what the lanes say: going on would make the ledger lie.
     pub async fn run(self) -> Result<(), Error> {
-        let Ticker { mut intents, mut records, writer } = self;
-        let grant = async {
-            while let Some(gathered) = intents.next().await {
-                writer.grant(gathered).await?;
-            }
-            Ok(())
-        };
+        let Ticker { urgent, others, mut records, writer } = self;
         let record = async {
             while let Some(gathered) = records.next().await {
                 writer.record(gathered).await?;
             }
             Ok(())
         };
-        try_join(grant, record).await.map(|((), ())| ())
+        try_join3(writer.grant_all(urgent), writer.grant_all(others), record).await.map(drop)
     }
 }
 
@@ -256,11 +253,12 @@ struct Paced<T> {
     next: Instant,
 }
 
-impl<T> Paced<T> {
-    fn new(queue: mpsc::Receiver<T>) -> Self {
-        Paced { queue, next: Instant::now() }
-    }
+fn paced<T>() -> (mpsc::Sender<T>, Paced<T>) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    (sender, Paced { queue, next: Instant::now() })
+}
 
+impl<T> Paced<T> {
     /// `None` once the queue is closed and empty.
     async fn next(&mut self) -> Option<Vec<T>> {
         sleep_until(self.next).await;
@@ -272,6 +270,13 @@ impl<T> Paced<T> {
 }
 
 impl Writer {
+    async fn grant_all(&self, mut intents: Paced<Asked>) -> Result<(), Error> {
+        while let Some(gathered) = intents.next().await {
+            self.grant(gathered).await?;
+        }
+        Ok(())
+    }
+
     async fn grant(&self, gathered: Vec<Asked>) -> Result<(), Error> {
         let (intents, replies): (Vec<_>, Vec<_>) =
             gathered.into_iter().map(|Asked { intent, reply }| (intent, reply)).unzip();
@@ -349,7 +354,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BatchNo, CampaignNo, Lane};
+    use crate::model::{BatchNo, CampaignNo};
     use crate::store::dispatching::Lease;
 
     fn held(members: usize) -> Arc<Held> {

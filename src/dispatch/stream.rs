@@ -211,7 +211,7 @@ impl Stream {
         };
         let mut record = Record::default();
         let held = Arc::new(Held::new(lease.clone(), lease.members.len()));
-        match self.shared.ledger.intend(intent).await {
+        match self.shared.ledger.intend(self.lane, intent).await {
             Some(_) => record.fail_batch(
                 held,
                 Reason::RenderError,
@@ -245,7 +245,7 @@ impl Stream {
                     let resend = resend.get_or_insert_with(|| self.resend(&held.lease, campaign));
                     let intent = intent(&held.lease, campaign, position, chunk, resend.clone());
                     let asked = Instant::now();
-                    let recipients = self.shared.ledger.intend(intent).await;
+                    let recipients = self.shared.ledger.intend(self.lane, intent).await;
                     recipients.map(|recipients| (asked, recipients, chunk.len(), places, window, rest))
                 }
                 _ => None,
