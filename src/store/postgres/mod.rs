@@ -161,12 +161,18 @@ impl PgStore {
         Ok(())
     }
 
+    /// Not for a transaction that makes partitions: what it sees here is remembered beyond it.
     async fn has_partition(&self, client: &impl GenericClient, campaign: CampaignNo) -> Result<bool> {
-        if self.partitions.lock().is_ok_and(|known| known.contains(&(campaign.0 / CAMPAIGNS_A_PARTITION))) {
+        let partition = campaign.0 / CAMPAIGNS_A_PARTITION;
+        if self.partitions.lock().is_ok_and(|known| known.contains(&partition)) {
             return Ok(true);
         }
         let sql = "SELECT to_regclass($1) IS NOT NULL";
-        Ok(client.query_one(sql, &[&deliveries_table(campaign)]).await?.get(0))
+        let exists = client.query_one(sql, &[&deliveries_table(campaign)]).await?.get(0);
+        if let (true, Ok(mut known)) = (exists, self.partitions.lock()) {
+            known.insert(partition);
+        }
+        Ok(exists)
     }
 
     /// Numbers of providers' names. Must run outside a transaction: a number that rolls back must not be remembered.
@@ -211,6 +217,10 @@ impl PgStore {
 /// is large.
 const KEYED: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off; SET LOCAL enable_memoize = off";
+
+/// For transactions whose every statement finds its rows by key, whatever the planner thinks of the tables' sizes:
+/// planning them again each time costs more than the look-ups. Goes with [`KEYED`].
+const ONE_PLAN: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
 
 const PARTITION_LOCK: i64 = 0x6361_6d70_0002;
 
