@@ -24,10 +24,16 @@ use crate::track::{
 
 /// Events between the requests and whatever makes them durable; more are dropped.
 const EVENT_QUEUE: usize = 100_000;
-/// Groups of events that follow one another begin so far apart, unless a group's worth waits: each costs the store a
+/// Groups that follow one another begin so far apart, unless [`ENOUGH`] events wait: each group costs the store a
 /// transaction, and an answer waits for one that reads and one that writes.
-const READ_PACE: Duration = Duration::from_millis(2);
-const WRITE_PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(4);
+const ENOUGH: NonZeroUsize = NonZeroUsize::new(32).expect("is not 0");
+const GROUPS: Limits = Limits {
+    size: NonZeroUsize::new(1_000).expect("is not 0"),
+    pace: PACE,
+    enough: ENOUGH,
+    queue: NonZeroUsize::new(4_096).expect("is not 0"),
+};
 /// Links kept in memory, at most; beyond that all are read again.
 const LINKS: usize = 65_536;
 
@@ -61,7 +67,7 @@ type DeliveryReader = Flusher<DeliveryKey, Option<Delivered>, Unavailable>;
 
 impl StoreDirectory {
     fn new(store: Arc<dyn Store>) -> (Self, DeliveryReader) {
-        let (deliveries, reader) = batcher(grouped(READ_PACE));
+        let (deliveries, reader) = batcher(GROUPS);
         (StoreDirectory { store, links: Mutex::default(), deliveries }, reader)
     }
 }
@@ -166,15 +172,8 @@ struct EventRecorder(Batcher<Event, (), Unavailable>);
 type EventFlusher = Flusher<Event, (), Unavailable>;
 
 fn event_recorder() -> (EventRecorder, EventFlusher) {
-    let (recorder, flusher) = batcher(grouped(WRITE_PACE));
+    let (recorder, flusher) = batcher(GROUPS);
     (EventRecorder(recorder), flusher)
-}
-
-fn grouped(pace: Duration) -> Limits {
-    const SIZE: NonZeroUsize = NonZeroUsize::new(1_000).expect("is not 0");
-    const ENOUGH: NonZeroUsize = NonZeroUsize::new(32).expect("is not 0");
-    const QUEUE: NonZeroUsize = NonZeroUsize::new(4_096).expect("is not 0");
-    Limits { size: SIZE, pace, enough: ENOUGH, queue: QUEUE }
 }
 
 #[async_trait]

@@ -42,7 +42,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
+use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, QueueMode, RecyclingMethod, Runtime};
 use tokio::sync::OnceCell;
 use tokio_postgres::error::SqlState;
 
@@ -103,6 +103,8 @@ impl PgStore {
         );
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(connections)
+            // The connection that was used last has its statements prepared and its server's memory warm.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECTION_WAIT))
             .create_timeout(Some(CONNECTION_WAIT))

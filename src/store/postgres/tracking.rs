@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use deadpool_postgres::{GenericClient, Transaction};
+use futures_util::try_join;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -35,8 +36,8 @@ impl Tracking for PgStore {
     async fn record_events(&self, events: &[Event], publish: bool) -> Result<u64> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
-        transaction.batch_execute(&format!("{KEYED}; {ONE_PLAN}")).await?;
-        let contexts = self.contexts(&transaction, events.iter().map(|event| event.delivery)).await?;
+        let deliveries = events.iter().map(|event| event.delivery);
+        let ((), contexts) = try_join!(open(&transaction), self.contexts(&transaction, deliveries))?;
         let known: Vec<&Event> =
             events.iter().filter(|event| contexts.contains_key(&event.delivery)).collect();
         let mut inserted = insert_events(&transaction, &known, &contexts).await?;
@@ -44,16 +45,17 @@ impl Tracking for PgStore {
         let mut new: Vec<&Event> = known.into_iter().filter(|event| inserted.remove(&event.id)).collect();
         new.sort_by_key(|event| (event.delivery, event.at));
         let mut deltas = Deltas::default();
-        write_engagement(&transaction, &new, &mut deltas).await?;
-        write_contacts(&transaction, &new, &contexts).await?;
+        // What goes out locks nothing that others want: it shares the round trips of what does.
+        let write_back = async {
+            write_engagement(&transaction, &new, &mut deltas).await?;
+            write_contacts(&transaction, &new, &contexts).await
+        };
+        try_join!(write_back, write_outbox(&transaction, if publish { &new } else { &[] }, &contexts))?;
         let unsubscribed = new.iter().filter(|event| event.kind == EventKind::Unsubscribed);
         let unsubscribed = unsubscribed.filter_map(|event| {
             Some((event.delivery.contact, contexts.get(&event.delivery)?.channel, event.at))
         });
         unsubscribe(&transaction, unsubscribed).await?;
-        if publish {
-            write_outbox(&transaction, &new, &contexts).await?;
-        }
         deltas.append(&transaction).await?;
         transaction.commit().await?;
         Ok(new.len() as u64)
@@ -69,13 +71,13 @@ impl Tracking for PgStore {
     async fn sent_at(&self, deliveries: &[DeliveryKey]) -> Result<HashMap<DeliveryKey, (Timestamp, usize)>> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
-        transaction.batch_execute(&format!("{KEYED}; {ONE_PLAN}")).await?;
-        let links = count_links(&transaction, deliveries).await?;
+        let keys = self.by_table(&transaction, deliveries.iter().copied());
+        let ((), links, keys) = try_join!(open(&transaction), count_links(&transaction, deliveries), keys)?;
         // Whoever opens what is still on its way is the gateway that looks before it accepts.
         let seen = |state: &&State| state.is_sent() || matches!(state, State::Planned | State::Unknown);
         let seen: Vec<i16> = State::ALL.iter().filter(seen).map(|state| state.code()).collect();
         let mut sent = HashMap::with_capacity(deliveries.len());
-        for (table, keys) in self.by_table(&transaction, deliveries.iter().copied()).await? {
+        for (table, keys) in keys {
             let sql = format!(
                 "SELECT n.campaign, n.contact, n.occurrence, CASE WHEN d.state = {} THEN now() ELSE d.updated_at END
                  FROM {KEYS} CROSS JOIN LATERAL ({} LIMIT 1) d WHERE d.state = ANY($4)",
@@ -115,6 +117,12 @@ impl Tracking for PgStore {
         self.client().await?.execute("DELETE FROM outbox WHERE number = ANY($1)", &[&numbers]).await?;
         Ok(())
     }
+}
+
+/// Every statement about events finds its rows by key.
+async fn open(transaction: &Transaction<'_>) -> Result<()> {
+    transaction.batch_execute(&format!("{KEYED}; {ONE_PLAN}")).await?;
+    Ok(())
 }
 
 impl PgStore {
