@@ -1,11 +1,14 @@
-//! The lanes' way to the store: outcomes and intents of all of them share one transaction after another.
+//! The lanes' way to the store: outcomes of all of them share one transaction after another. So do intents, side by side
+//! with these, and those of transactional lanes apart from the others, so that no bulk campaign keeps them waiting.
 //!
 //! While one commit is under way the next requests gather, and commits that follow one another keep a pace, so that
-//! they grow with the load. A commit of unknown fate is repeated: every part of it is idempotent.
+//! they grow with the load. A commit of unknown fate is repeated: every part of it is idempotent. Outcomes are never
+//! committed by two at once: the last of a batch close it, so those before them must lie in the store by then.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join3;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -17,13 +20,13 @@ use super::holdings::Holdings;
 use super::prepared::{Held, Last, Prepared};
 use super::retry::{Before, Decision, decide};
 use crate::backoff::{Redial, Schedule};
-use crate::model::{Channel, DeliveryKey, Outcome, Reason, State};
+use crate::model::{Channel, DeliveryKey, Lane, Outcome, Reason, State};
 use crate::store::dispatching::{FailedAttempt, Hold, Intent, Recipient, Rescheduled, Settled, Tick};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
 use crate::telemetry::{Metrics, Outage};
 
-/// Requests that wait for the next commit, at most.
+/// Requests of a kind that wait for the next commit, at most.
 const QUEUE: usize = 1_024;
 /// From the beginning of one commit to that of the next, at least.
 const PACE: Duration = Duration::from_millis(10);
@@ -31,14 +34,23 @@ const PACE: Duration = Duration::from_millis(10);
 /// The lanes' end.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    requests: mpsc::Sender<Request>,
+    urgent: mpsc::Sender<Asked>,
+    others: mpsc::Sender<Asked>,
+    records: mpsc::Sender<Record>,
     holdings: Holdings,
 }
 
 /// The store's end; runs until every [`Ledger`] is dropped.
 #[derive(Debug)]
 pub struct Ticker {
-    requests: mpsc::Receiver<Request>,
+    urgent: Paced<Asked>,
+    others: Paced<Asked>,
+    records: Paced<Record>,
+    writer: Writer,
+}
+
+#[derive(Debug)]
+struct Writer {
     store: Arc<dyn Store>,
     me: Incarnation,
     metrics: Arc<Metrics>,
@@ -47,9 +59,9 @@ pub struct Ticker {
 }
 
 #[derive(Debug)]
-enum Request {
-    Intend { intent: Intent, reply: oneshot::Sender<Option<Vec<Recipient>>> },
-    Record(Record),
+struct Asked {
+    intent: Intent,
+    reply: oneshot::Sender<Option<Vec<Recipient>>>,
 }
 
 /// Outcomes of one chunk.
@@ -65,12 +77,11 @@ pub(super) struct Record {
 }
 
 pub fn ledger(store: Arc<dyn Store>, me: Incarnation, metrics: Arc<Metrics>) -> (Ledger, Ticker) {
-    let (sender, requests) = mpsc::channel(QUEUE);
+    let ((urgent, first), (others, then), (records, recorded)) = (paced(), paced(), paced());
     let holdings = Holdings::default();
-    (
-        Ledger { requests: sender, holdings: holdings.clone() },
-        Ticker { requests, store, me, metrics, holdings, outage: Outage::new("recorder") },
-    )
+    let ledger = Ledger { urgent, others, records, holdings: holdings.clone() };
+    let writer = Writer { store, me, metrics, holdings, outage: Outage::new("recorder") };
+    (ledger, Ticker { urgent: first, others: then, records: recorded, writer })
 }
 
 /// An attempt: by which account, and when it was begun.
@@ -87,9 +98,10 @@ impl Ledger {
     }
 
     /// `None` where the lease or the campaign no longer allows it, or the ledger is gone.
-    pub(super) async fn intend(&self, intent: Intent) -> Option<Vec<Recipient>> {
+    pub(super) async fn intend(&self, lane: Lane, intent: Intent) -> Option<Vec<Recipient>> {
         let (reply, granted) = oneshot::channel();
-        self.requests.send(Request::Intend { intent, reply }).await.ok()?;
+        let queue = if lane == Lane::Transactional { &self.urgent } else { &self.others };
+        queue.send(Asked { intent, reply }).await.ok()?;
         granted.await.ok().flatten()
     }
 
@@ -97,7 +109,7 @@ impl Ledger {
         if record.accounted.is_empty() {
             return;
         }
-        if self.requests.send(Request::Record(record)).await.is_err() {
+        if self.records.send(record).await.is_err() {
             warn!("outcomes came after the ledger had closed; they will be found in doubt");
         }
     }
@@ -222,51 +234,82 @@ impl Record {
 impl Ticker {
     /// # Errors
     /// When the store refuses what the lanes say: going on would make the ledger lie.
-    pub async fn run(mut self) -> Result<(), Error> {
-        let mut gathered = Vec::with_capacity(QUEUE);
-        let mut next = Instant::now();
-        loop {
-            sleep_until(next).await;
-            if self.requests.recv_many(&mut gathered, QUEUE).await == 0 {
-                return Ok(());
+    pub async fn run(self) -> Result<(), Error> {
+        let Ticker { urgent, others, mut records, writer } = self;
+        let record = async {
+            while let Some(gathered) = records.next().await {
+                writer.record(gathered).await?;
             }
-            next = Instant::now() + PACE;
-            self.commit(&mut gathered).await?;
+            Ok(())
+        };
+        try_join3(writer.grant_all(urgent), writer.grant_all(others), record).await.map(drop)
+    }
+}
+
+/// Requests, all that wait at a time.
+#[derive(Debug)]
+struct Paced<T> {
+    queue: mpsc::Receiver<T>,
+    next: Instant,
+}
+
+fn paced<T>() -> (mpsc::Sender<T>, Paced<T>) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    (sender, Paced { queue, next: Instant::now() })
+}
+
+impl<T> Paced<T> {
+    /// `None` once the queue is closed and empty.
+    async fn next(&mut self) -> Option<Vec<T>> {
+        sleep_until(self.next).await;
+        let mut gathered = Vec::new();
+        let count = self.queue.recv_many(&mut gathered, QUEUE).await;
+        self.next = Instant::now() + PACE;
+        (count > 0).then_some(gathered)
+    }
+}
+
+impl Writer {
+    async fn grant_all(&self, mut intents: Paced<Asked>) -> Result<(), Error> {
+        while let Some(gathered) = intents.next().await {
+            self.grant(gathered).await?;
         }
+        Ok(())
     }
 
-    async fn commit(&self, gathered: &mut Vec<Request>) -> Result<(), Error> {
+    async fn grant(&self, gathered: Vec<Asked>) -> Result<(), Error> {
+        let (intents, replies): (Vec<_>, Vec<_>) =
+            gathered.into_iter().map(|Asked { intent, reply }| (intent, reply)).unzip();
+        let tick = Tick { intents, ..Tick::default() };
+        let timer = self.metrics.store_query_duration.with_label_values(&["intend"]).start_timer();
+        let granted = persist(&self.outage, || self.store.tick(self.me, &tick)).await?;
+        timer.observe_duration();
+        for (reply, recipients) in replies.into_iter().zip(granted) {
+            // A stream that is gone left its batch in doubt; its daemon is ending.
+            drop(reply.send(recipients));
+        }
+        Ok(())
+    }
+
+    async fn record(&self, gathered: Vec<Record>) -> Result<(), Error> {
         let mut tick = Tick::default();
-        let (mut replies, mut window) = (Vec::new(), Vec::new());
-        let mut accounted = Vec::new();
-        for request in gathered.drain(..) {
-            match request {
-                Request::Intend { intent, reply } => {
-                    tick.intents.push(intent);
-                    replies.push(reply);
-                }
-                Request::Record(mut record) => {
-                    tick.settled.append(&mut record.settled);
-                    tick.rescheduled.append(&mut record.rescheduled);
-                    window.append(&mut record.window);
-                    accounted.append(&mut record.accounted);
-                }
-            }
+        let (mut window, mut accounted) = (Vec::new(), Vec::new());
+        for mut record in gathered {
+            tick.settled.append(&mut record.settled);
+            tick.rescheduled.append(&mut record.rescheduled);
+            window.append(&mut record.window);
+            accounted.append(&mut record.accounted);
         }
         let (closed, released) = ended(accounted);
         tick.closed = closed.iter().map(|hold| hold.batch).collect();
         let started = Instant::now();
-        let granted = persist(&self.outage, || self.store.tick(self.me, &tick)).await?;
+        persist(&self.outage, || self.store.tick(self.me, &tick)).await?;
         let took = started.elapsed().as_secs_f64();
         self.metrics.record_duration.observe(took);
         self.metrics.store_query_duration.with_label_values(&["record"]).observe(took);
         self.metrics.record_batch_size.observe((tick.settled.len() + tick.rescheduled.len()) as f64);
         drop(window);
         self.holdings.remove(closed);
-        for (reply, recipients) in replies.into_iter().zip(granted) {
-            // A stream that is gone left its batch in doubt; its daemon is ending.
-            drop(reply.send(recipients));
-        }
         if !released.is_empty() {
             persist(&self.outage, || self.store.release(self.me, &released)).await?;
             self.holdings.remove(released);
@@ -311,7 +354,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BatchNo, CampaignNo, Lane};
+    use crate::model::{BatchNo, CampaignNo};
     use crate::store::dispatching::Lease;
 
     fn held(members: usize) -> Arc<Held> {

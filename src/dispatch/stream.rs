@@ -42,7 +42,7 @@ const ROOM: u32 = 2_048;
 /// Batches that one stream works on at once, and the most where single messages have a batch each.
 const HANDS: usize = 3;
 const MOST_HANDS: usize = 32;
-/// Batches that one question takes.
+/// Batches that one question takes where no rate holds the stream; otherwise one, for other daemons want their part.
 const LEASES: u32 = 3;
 
 /// Room for messages that are intended and not settled in the store. Transactional ones have a share of their own,
@@ -181,8 +181,9 @@ impl Stream {
     async fn lease(&self, work: &Work) -> Result<Option<Lease>, Error> {
         let stream = [(self.campaign, self.lane)];
         let timer = self.shared.metrics.store_query_duration.with_label_values(&["lease"]).start_timer();
+        let wanted = work.room.get().map_or(1, |room| if room.size < ROOM { 1 } else { LEASES });
         let leases =
-            persist(&self.shared.outage, || self.shared.store.lease(self.shared.me, &stream, LEASES)).await?;
+            persist(&self.shared.outage, || self.shared.store.lease(self.shared.me, &stream, wanted)).await?;
         timer.observe_duration();
         self.shared.ledger.holdings().add(leases.iter().map(Lease::hold));
         let mut leases = leases.into_iter();
@@ -210,7 +211,7 @@ impl Stream {
         };
         let mut record = Record::default();
         let held = Arc::new(Held::new(lease.clone(), lease.members.len()));
-        match self.shared.ledger.intend(intent).await {
+        match self.shared.ledger.intend(self.lane, intent).await {
             Some(_) => record.fail_batch(
                 held,
                 Reason::RenderError,
@@ -244,7 +245,7 @@ impl Stream {
                     let resend = resend.get_or_insert_with(|| self.resend(&held.lease, campaign));
                     let intent = intent(&held.lease, campaign, position, chunk, resend.clone());
                     let asked = Instant::now();
-                    let recipients = self.shared.ledger.intend(intent).await;
+                    let recipients = self.shared.ledger.intend(self.lane, intent).await;
                     recipients.map(|recipients| (asked, recipients, chunk.len(), places, window, rest))
                 }
                 _ => None,

@@ -52,6 +52,8 @@ use crate::model::{CampaignNo, Channel};
 use crate::postgres_url::{InvalidUrl, PostgresUrl, SslMode};
 
 const SILENCE: std::time::Duration = std::time::Duration::from_secs(15);
+/// How long a transaction may wait for its client's next word.
+const STANDSTILL: &str = "10s";
 
 /// Campaign numbers that one partition of `deliveries` holds.
 const CAMPAIGNS_A_PARTITION: i64 = 64;
@@ -91,8 +93,12 @@ impl PgStore {
     pub fn at(url: &PostgresUrl, connections: usize) -> Result<Self> {
         let tls = Tls::new(url).map_err(|error| Error::Refused(error.into()))?;
         let mut config = url.config.clone();
-        // Compiling a page's statement costs more than running it.
-        let options = format!("{} -c jit=off", config.get_options().unwrap_or_default());
+        // Compiling a page's statement costs more than running it. The locks of a daemon that stands still hold up all
+        // others.
+        let options = format!(
+            "{} -c jit=off -c idle_in_transaction_session_timeout={STANDSTILL}",
+            config.get_options().unwrap_or_default()
+        );
         config.application_name("campaignd").connect_timeout(CONNECTION_WAIT).options(options);
         // A server that fell silent is noticed before our leases are taken for dead.
         config.tcp_user_timeout(SILENCE).keepalives_idle(SILENCE).keepalives_interval(CONNECTION_WAIT);
