@@ -230,3 +230,27 @@ fn away(error: &Error) -> Unavailable {
     debug!(error = error as &dyn std::error::Error, "events wait for the store");
     Unavailable
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::model::ContactNo;
+    use crate::store::postgres::PgStore;
+
+    #[tokio::test]
+    async fn a_store_that_is_away_is_away_for_the_whole_group() {
+        let nowhere = PgStore::new("postgres://nobody@127.0.0.1:1/nothing", 1).unwrap();
+        let store: Arc<dyn Store> = Arc::new(nowhere);
+        let (directory, reader) = StoreDirectory::new(store.clone());
+        let reading = tokio::spawn(read_deliveries(reader, store));
+        let asked = (0..3).map(|number| {
+            let contact = ContactNo(number);
+            directory.sent_at(DeliveryKey { campaign: CampaignNo(1), contact, occurrence: 0 })
+        });
+        assert_eq!(join_all(asked).await, [Err(Unavailable); 3]);
+        drop(directory);
+        reading.await.unwrap();
+    }
+}
