@@ -9,17 +9,13 @@ use tokio_postgres::types::{Json, ToSql};
 use super::counters::{Deltas, append_move};
 use super::granting::grant;
 use super::suppressing::suppress_recipients;
-use super::{KEYED, PgStore, by_key, decode, deliveries_table, references};
+use super::{KEYED, ONE_PLAN, PgStore, by_key, decode, deliveries_table, references};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Reason, State};
 use crate::store::Result;
 use crate::store::dispatching::{Recipient, Rescheduled, Settled, Tick};
 use crate::store::jobs::Incarnation;
 use crate::store::metric::{METRIC_SENT, METRIC_STATE};
 use crate::store::planning::BATCH_SIZE;
-
-/// A tick's statements are written so that rows are found by key, whatever the planner thinks of the tables' sizes:
-/// planning them again for every tick costs more than the look-ups.
-const ONE_PLAN: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
 
 impl PgStore {
     pub(super) async fn run_tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>> {
