@@ -28,11 +28,11 @@ mod planning;
 mod rates;
 mod receipts;
 mod recipients;
+mod recording;
 mod references;
 mod reports;
 mod standing;
 mod suppressing;
-mod ticking;
 mod tls;
 mod tokens;
 mod tracking;
@@ -217,6 +217,10 @@ impl PgStore {
 /// is large.
 const KEYED: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off; SET LOCAL enable_memoize = off";
+
+/// Follows [`KEYED`] in the ledger's commits: their statements are written so that rows are found by key, whatever the
+/// planner thinks of the tables' sizes, and planning them again for every commit costs more than the look-ups.
+const ONE_PLAN: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
 
 const PARTITION_LOCK: i64 = 0x6361_6d70_0002;
 

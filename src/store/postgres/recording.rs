@@ -1,4 +1,4 @@
-//! The group commit of the lanes: outcomes, retries, closed batches, then the next intents, in one transaction.
+//! The group commit of outcomes: what is settled, what waits again, then closed batches, in one transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,35 +7,30 @@ use jiff::Timestamp;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::counters::{Deltas, append_move};
-use super::granting::grant;
 use super::suppressing::suppress_recipients;
-use super::{KEYED, PgStore, by_key, decode, deliveries_table, references};
+use super::{KEYED, ONE_PLAN, PgStore, by_key, decode, deliveries_table, references};
 use crate::model::{CampaignNo, ContactNo, DeliveryKey, Reason, State};
 use crate::store::Result;
-use crate::store::dispatching::{Recipient, Rescheduled, Settled, Tick};
+use crate::store::dispatching::{Outcomes, Rescheduled, Settled};
 use crate::store::jobs::Incarnation;
 use crate::store::metric::{METRIC_SENT, METRIC_STATE};
 use crate::store::planning::BATCH_SIZE;
 
-/// A tick's statements are written so that rows are found by key, whatever the planner thinks of the tables' sizes:
-/// planning them again for every tick costs more than the look-ups.
-const ONE_PLAN: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
-
 impl PgStore {
-    pub(super) async fn run_tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>> {
+    pub(super) async fn record_outcomes(&self, me: Incarnation, outcomes: &Outcomes) -> Result<()> {
         let mut client = self.client().await?;
-        let settled = tick.settled.iter().filter_map(|one| one.provider.as_deref());
-        let rescheduled = tick.rescheduled.iter().filter_map(|one| one.provider.as_deref());
+        let settled = outcomes.settled.iter().filter_map(|one| one.provider.as_deref());
+        let rescheduled = outcomes.rescheduled.iter().filter_map(|one| one.provider.as_deref());
         let providers = self.provider_numbers(&client, settled.chain(rescheduled)).await?;
         let transaction = client.transaction().await?;
         transaction.batch_execute(&format!("{KEYED}; {ONE_PLAN}")).await?;
-        let mut attempts = write_settled(&transaction, &tick.settled, &providers).await?;
-        attempts.extend(write_rescheduled(&transaction, &tick.rescheduled, &providers).await?);
+        let mut attempts = write_settled(&transaction, &outcomes.settled, &providers).await?;
+        attempts.extend(write_rescheduled(&transaction, &outcomes.rescheduled, &providers).await?);
         write_attempts(&transaction, &attempts).await?;
-        references::keep(&transaction, &tick.settled).await?;
-        suppress_recipients(&transaction, &dead_addresses(&tick.settled)).await?;
-        if !tick.closed.is_empty() {
-            let closed: Vec<i64> = tick.closed.iter().map(|batch| batch.0).collect();
+        references::keep(&transaction, &outcomes.settled).await?;
+        suppress_recipients(&transaction, &dead_addresses(&outcomes.settled)).await?;
+        if !outcomes.closed.is_empty() {
+            let closed: Vec<i64> = outcomes.closed.iter().map(|batch| batch.0).collect();
             // Members past the watermark were never handed out, so a batch that has some is not done.
             let statement = transaction
                 .prepare_cached(
@@ -44,9 +39,8 @@ impl PgStore {
                 .await?;
             transaction.execute(&statement, &[&closed, &me.0]).await?;
         }
-        let granted = grant(&transaction, me, &tick.intents).await?;
         transaction.commit().await?;
-        Ok(granted)
+        Ok(())
     }
 }
 
