@@ -156,8 +156,8 @@ impl Daemon {
         let lmtp = bounces::listen(&self.config.bounces).await?;
         let listening = Listening { public: public.local_addr()?, admin: admin.local_addr()? };
         self.config.http.public_is(listening.public);
-        let (ledger, ticker) = ledger(self.store.clone(), self.me, self.metrics.clone());
-        self.supervisor.spawn("recorder", &self.parts.recorder, ticker.run());
+        let (ledger, recorder) = ledger(self.store.clone(), self.me, self.metrics.clone());
+        self.supervisor.spawn("recorder", &self.parts.recorder, recorder.run());
         let (receipts, waiting) = Receipts::new(RECEIPT_QUEUE);
         let unheard = receipts.unheard().clone();
         self.start_receipts(waiting);

@@ -21,7 +21,7 @@ use super::prepared::{Held, Last, Prepared};
 use super::retry::{Before, Decision, decide};
 use crate::backoff::{Redial, Schedule};
 use crate::model::{Channel, DeliveryKey, Lane, Outcome, Reason, State};
-use crate::store::dispatching::{FailedAttempt, Hold, Intent, Recipient, Rescheduled, Settled, Tick};
+use crate::store::dispatching::{FailedAttempt, Hold, Intent, Outcomes, Recipient, Rescheduled, Settled};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Store};
 use crate::telemetry::{Metrics, Outage};
@@ -42,7 +42,7 @@ pub struct Ledger {
 
 /// The store's end; runs until every [`Ledger`] is dropped.
 #[derive(Debug)]
-pub struct Ticker {
+pub struct Recorder {
     urgent: Paced<Asked>,
     others: Paced<Asked>,
     records: Paced<Record>,
@@ -76,12 +76,12 @@ pub(super) struct Record {
     window: Vec<OwnedSemaphorePermit>,
 }
 
-pub fn ledger(store: Arc<dyn Store>, me: Incarnation, metrics: Arc<Metrics>) -> (Ledger, Ticker) {
+pub fn ledger(store: Arc<dyn Store>, me: Incarnation, metrics: Arc<Metrics>) -> (Ledger, Recorder) {
     let ((urgent, first), (others, then), (records, recorded)) = (paced(), paced(), paced());
     let holdings = Holdings::default();
     let ledger = Ledger { urgent, others, records, holdings: holdings.clone() };
     let writer = Writer { store, me, metrics, holdings, outage: Outage::new("recorder") };
-    (ledger, Ticker { urgent: first, others: then, records: recorded, writer })
+    (ledger, Recorder { urgent: first, others: then, records: recorded, writer })
 }
 
 /// An attempt: by which account, and when it was begun.
@@ -231,11 +231,11 @@ impl Record {
     }
 }
 
-impl Ticker {
+impl Recorder {
     /// # Errors
     /// When the store refuses what the lanes say: going on would make the ledger lie.
     pub async fn run(self) -> Result<(), Error> {
-        let Ticker { urgent, others, mut records, writer } = self;
+        let Recorder { urgent, others, mut records, writer } = self;
         let record = async {
             while let Some(gathered) = records.next().await {
                 writer.record(gathered).await?;
@@ -280,9 +280,8 @@ impl Writer {
     async fn grant(&self, gathered: Vec<Asked>) -> Result<(), Error> {
         let (intents, replies): (Vec<_>, Vec<_>) =
             gathered.into_iter().map(|Asked { intent, reply }| (intent, reply)).unzip();
-        let tick = Tick { intents, ..Tick::default() };
         let timer = self.metrics.store_query_duration.with_label_values(&["intend"]).start_timer();
-        let granted = persist(&self.outage, || self.store.tick(self.me, &tick)).await?;
+        let granted = persist(&self.outage, || self.store.intend(self.me, &intents)).await?;
         timer.observe_duration();
         for (reply, recipients) in replies.into_iter().zip(granted) {
             // A stream that is gone left its batch in doubt; its daemon is ending.
@@ -292,22 +291,22 @@ impl Writer {
     }
 
     async fn record(&self, gathered: Vec<Record>) -> Result<(), Error> {
-        let mut tick = Tick::default();
+        let mut outcomes = Outcomes::default();
         let (mut window, mut accounted) = (Vec::new(), Vec::new());
         for mut record in gathered {
-            tick.settled.append(&mut record.settled);
-            tick.rescheduled.append(&mut record.rescheduled);
+            outcomes.settled.append(&mut record.settled);
+            outcomes.rescheduled.append(&mut record.rescheduled);
             window.append(&mut record.window);
             accounted.append(&mut record.accounted);
         }
         let (closed, released) = ended(accounted);
-        tick.closed = closed.iter().map(|hold| hold.batch).collect();
+        outcomes.closed = closed.iter().map(|hold| hold.batch).collect();
         let started = Instant::now();
-        persist(&self.outage, || self.store.tick(self.me, &tick)).await?;
+        persist(&self.outage, || self.store.record(self.me, &outcomes)).await?;
         let took = started.elapsed().as_secs_f64();
         self.metrics.record_duration.observe(took);
         self.metrics.store_query_duration.with_label_values(&["record"]).observe(took);
-        self.metrics.record_batch_size.observe((tick.settled.len() + tick.rescheduled.len()) as f64);
+        self.metrics.record_batch_size.observe((outcomes.settled.len() + outcomes.rescheduled.len()) as f64);
         drop(window);
         self.holdings.remove(closed);
         if !released.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! One lane a channel. Its poller finds campaigns that are due and runs a [`stream`] for each: lease, intent,
 //! render. Rendered messages wait at the [`desk`], which alone takes from the limits and deals to the [`worker`]s,
-//! one a connection. Outcomes and the next intents of all lanes meet in one group commit, the [`ledger`].
+//! one a connection. Outcomes of all lanes meet in group commits, their next intents in others: the [`ledger`].
 
 mod brake;
 mod campaigns;
@@ -36,7 +36,7 @@ pub use doubt::OnDoubt;
 pub use heart::Heart;
 pub use holdings::Holdings;
 pub use lane::{Lane, LaneHandle};
-pub use ledger::{Ledger, Ticker, ledger};
+pub use ledger::{Ledger, Recorder, ledger};
 pub use limit::Limiter;
 
 use crate::backoff::Schedule;

@@ -47,9 +47,12 @@ pub trait Dispatching: Send + Sync {
     /// A pinned template, with the whole link table of the campaign by number.
     async fn template(&self, campaign: CampaignNo, hash: [u8; 32]) -> Result<Option<PinnedTemplate>>;
 
-    /// One durable step: outcomes are written, batches closed, then intents granted with their recipients as they are
-    /// now. Intents that are not granted come back as `None`: the lease was lost or the campaign stopped.
-    async fn tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>>;
+    /// Writes outcomes, then closes batches, in one commit. What was written before changes nothing.
+    async fn record(&self, me: Incarnation, outcomes: &Outcomes) -> Result<()>;
+
+    /// Grants intents, in one commit, with their recipients as they are now: one answer an intent, in their order, and
+    /// `None` where it is not granted: the lease was lost or the campaign stopped.
+    async fn intend(&self, me: Incarnation, intents: &[Intent]) -> Result<Vec<Option<Vec<Recipient>>>>;
 
     /// Gives leases back; members at or past each watermark go to whoever leases next. Those before it that have no
     /// outcome are in doubt: they wait again in a batch of their own where their intent gave leave to send them again,
@@ -263,13 +266,12 @@ pub struct FailedAttempt {
 
 /// One group commit.
 #[derive(Debug, Clone, Default)]
-pub struct Tick {
+pub struct Outcomes {
     pub settled: Vec<Settled>,
     pub rescheduled: Vec<Rescheduled>,
-    /// Batches of which every member is settled or rescheduled, this tick's included. One that has members past its
-    /// watermark stays.
+    /// Batches of which every member is settled or rescheduled, those of this commit included. One that has members
+    /// past its watermark stays.
     pub closed: Vec<BatchNo>,
-    pub intents: Vec<Intent>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Request, header};
 use campaignd::model::{Channel, EventKind, Reason, State};
 use campaignd::pages;
 use campaignd::report::{self, number, percent};
-use campaignd::store::dispatching::Tick;
+use campaignd::store::dispatching::Outcomes;
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -58,7 +58,11 @@ impl Browser {
             [(State::Accepted, None), (State::Accepted, None), (State::Rejected, Some(Reason::MailboxFull))];
         let fates = lease.members.iter().zip(fates);
         let fates = fates.map(|(member, (state, reason))| settled(&lease, member, state, reason));
-        self.bed.store.tick(me, &Tick { settled: fates.collect(), ..Tick::default() }).await.unwrap();
+        self.bed
+            .store
+            .record(me, &Outcomes { settled: fates.collect(), ..Outcomes::default() })
+            .await
+            .unwrap();
         let [one, two] = [0, 1].map(|at: usize| key(&lease, &lease.members[at]));
         let events = [event(one, EventKind::Opened), event(two, EventKind::Clicked)];
         self.bed.store.record_events(&events, false).await.unwrap();

@@ -1,30 +1,56 @@
-//! Intents: watermarks move where lease and campaign still allow it, and recipients are judged once more.
+//! The group commit of intents: watermarks move where lease and campaign still allow it, and recipients are judged once
+//! more, in one transaction.
 
 use std::collections::HashSet;
 
 use deadpool_postgres::{GenericClient, Transaction};
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join_all, try_join3};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
 use super::contacts::object;
 use super::judging::exclusion_case;
-use super::{decode, deliveries_table};
-use crate::model::{AddressNo, ContactNo, Purpose, Reason, State};
+use super::{PgStore, decode, deliveries_table, keyed};
+use crate::model::{AddressNo, BatchNo, ContactNo, Purpose, Reason, State};
 use crate::store::dispatching::{Intent, Member, Recipient, Resend};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Result};
 
-/// Moves watermarks where the lease and the campaign still allow it, and reads the members of those granted.
-pub(super) async fn grant(
+impl PgStore {
+    pub(super) async fn grant(
+        &self,
+        me: Incarnation,
+        intents: &[Intent],
+    ) -> Result<Vec<Option<Vec<Recipient>>>> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        // One round trip. Members are read before it is known whether they are granted, which they nearly always are.
+        let reads = intents.iter().map(|intent| recipients(&transaction, intent));
+        let ((), moved, members) =
+            try_join3(keyed(&transaction), move_watermarks(&transaction, me, intents), try_join_all(reads))
+                .await?;
+        let is_granted = |intent: &Intent| moved.contains(&(intent.batch, intent.epoch));
+        if !intents.iter().all(is_granted) {
+            take_back(&transaction, me, intents.iter().filter(|intent| !is_granted(intent))).await?;
+        }
+        let granted = intents
+            .iter()
+            .zip(members)
+            .map(|(intent, members)| is_granted(intent).then_some(members))
+            .collect();
+        transaction.commit().await?;
+        Ok(granted)
+    }
+}
+
+/// Moves watermarks where the lease and the campaign still allow it. Returns the holds of which they did, by batch and
+/// epoch: a lease that was lost may ask beside a later one of the same batch.
+async fn move_watermarks(
     transaction: &Transaction<'_>,
     me: Incarnation,
     intents: &[Intent],
-) -> Result<Vec<Option<Vec<Recipient>>>> {
-    if intents.is_empty() {
-        return Ok(Vec::new());
-    }
+) -> Result<HashSet<(BatchNo, i32)>> {
     let batches: Vec<i64> = intents.iter().map(|intent| intent.batch.0).collect();
     let epochs: Vec<i32> = intents.iter().map(|intent| intent.epoch).collect();
     let to: Vec<i32> = intents.iter().map(|intent| i32::try_from(intent.to).unwrap_or(i32::MAX)).collect();
@@ -45,16 +71,7 @@ pub(super) async fn grant(
         )
         .await?;
     let rows = transaction.query(&statement, &[&me.0, &batches, &epochs, &to, &until, &by]).await?;
-    // A lease that was lost may ask beside a later one of the same batch.
-    let granted: HashSet<(i64, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let is_granted = |intent: &Intent| granted.contains(&(intent.batch.0, intent.epoch));
-    if !intents.iter().all(is_granted) {
-        take_back(transaction, me, intents.iter().filter(|intent| !is_granted(intent))).await?;
-    }
-    let reads = intents.iter().map(|intent| async {
-        if is_granted(intent) { recipients(transaction, intent).await.map(Some) } else { Ok(None) }
-    });
-    try_join_all(reads).await
+    Ok(rows.iter().map(|row| (BatchNo(row.get(0)), row.get(1))).collect())
 }
 
 /// A refused intent may be the repeat of one that was granted by an answer which got lost: whoever asks never learnt of

@@ -28,11 +28,11 @@ mod planning;
 mod rates;
 mod receipts;
 mod recipients;
+mod recording;
 mod references;
 mod reports;
 mod standing;
 mod suppressing;
-mod ticking;
 mod tls;
 mod tokens;
 mod tracking;
@@ -42,7 +42,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, QueueMode, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    GenericClient, Manager, ManagerConfig, Object, QueueMode, RecyclingMethod, Runtime, Transaction,
+};
 use tokio::sync::OnceCell;
 use tokio_postgres::error::SqlState;
 
@@ -226,9 +228,12 @@ impl PgStore {
 const KEYED: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off; SET LOCAL enable_memoize = off";
 
-/// For transactions whose every statement finds its rows by key, whatever the planner thinks of the tables' sizes:
-/// planning them again each time costs more than the look-ups. Goes with [`KEYED`].
-const ONE_PLAN: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
+/// Begins a transaction whose every statement finds its rows by key, whatever the planner thinks of the tables' sizes:
+/// planning them again each time costs more than the look-ups.
+async fn keyed(transaction: &Transaction<'_>) -> Result<()> {
+    let one_plan = "SET LOCAL plan_cache_mode = force_generic_plan";
+    Ok(transaction.batch_execute(&format!("{KEYED}; {one_plan}")).await?)
+}
 
 const PARTITION_LOCK: i64 = 0x6361_6d70_0002;
 

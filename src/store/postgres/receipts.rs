@@ -1,5 +1,5 @@
 //! Receipts on PostgreSQL: one transaction a group. It writes events, then deliveries, then engagement, contacts and
-//! suppressions, each in the order of keys, as the tracker and the tick do, so that writers rarely block each other;
+//! suppressions, each in the order of keys, as the tracker and the ledger do, so that writers rarely block each other;
 //! where two do all the same, PostgreSQL ends one and its group is written again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -285,10 +285,7 @@ async fn find_or_make_contacts(
     Ok(found)
 }
 
-async fn find_contacts(
-    client: &impl GenericClient,
-    ids: Vec<&str>,
-) -> Result<HashMap<String, (i64, bool)>> {
+async fn find_contacts(client: &impl GenericClient, ids: Vec<&str>) -> Result<HashMap<String, (i64, bool)>> {
     let rows = cached::query(
         client,
         "SELECT external_id, number, stub FROM contacts WHERE external_id = ANY($1)",

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::counters::Deltas;
 use super::engagement::{write_contacts, write_engagement};
-use super::{KEYED, ONE_PLAN, PgStore, cached, decode, deliveries_table, duties};
+use super::{PgStore, cached, decode, deliveries_table, duties, keyed};
 use crate::model::event::MachineRule;
 use crate::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Event, EventKind, LinkNo, Reason, State};
 use crate::store::jobs::Incarnation;
@@ -37,7 +37,7 @@ impl Tracking for PgStore {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
         let deliveries = events.iter().map(|event| event.delivery);
-        let ((), contexts) = try_join!(open(&transaction), self.contexts(&transaction, deliveries))?;
+        let ((), contexts) = try_join!(keyed(&transaction), self.contexts(&transaction, deliveries))?;
         let known: Vec<&Event> =
             events.iter().filter(|event| contexts.contains_key(&event.delivery)).collect();
         let mut inserted = insert_events(&transaction, &known, &contexts).await?;
@@ -72,7 +72,7 @@ impl Tracking for PgStore {
         let mut client = self.client().await?;
         let transaction = client.transaction().await?;
         let keys = self.by_table(&transaction, deliveries.iter().copied());
-        let ((), links, keys) = try_join!(open(&transaction), count_links(&transaction, deliveries), keys)?;
+        let ((), links, keys) = try_join!(keyed(&transaction), count_links(&transaction, deliveries), keys)?;
         // Whoever opens what is still on its way is the gateway that looks before it accepts.
         let seen = |state: &&State| state.is_sent() || matches!(state, State::Planned | State::Unknown);
         let seen: Vec<i16> = State::ALL.iter().filter(seen).map(|state| state.code()).collect();
@@ -117,12 +117,6 @@ impl Tracking for PgStore {
         self.client().await?.execute("DELETE FROM outbox WHERE number = ANY($1)", &[&numbers]).await?;
         Ok(())
     }
-}
-
-/// Every statement about events finds its rows by key.
-async fn open(transaction: &Transaction<'_>) -> Result<()> {
-    transaction.batch_execute(&format!("{KEYED}; {ONE_PLAN}")).await?;
-    Ok(())
 }
 
 impl PgStore {

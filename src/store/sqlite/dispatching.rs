@@ -11,7 +11,9 @@ use super::values::{At, Json};
 use super::{SqliteStore, decode};
 use crate::model::job::Tracking;
 use crate::model::{BatchNo, CampaignNo, Channel, Lane, Purpose};
-use crate::store::dispatching::{Backlog, Dispatching, Hold, Lease, Recipient, Rescued, Sending, Tick};
+use crate::store::dispatching::{
+    Backlog, Dispatching, Hold, Intent, Lease, Outcomes, Recipient, Rescued, Sending,
+};
 use crate::store::jobs::{Incarnation, PinnedTemplate};
 use crate::store::{Error, Result};
 
@@ -94,8 +96,12 @@ impl Dispatching for SqliteStore {
         .await
     }
 
-    async fn tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>> {
-        self.run_tick(me, tick).await
+    async fn record(&self, me: Incarnation, outcomes: &Outcomes) -> Result<()> {
+        self.record_outcomes(me, outcomes).await
+    }
+
+    async fn intend(&self, me: Incarnation, intents: &[Intent]) -> Result<Vec<Option<Vec<Recipient>>>> {
+        self.grant(me, intents).await
     }
 
     async fn release(&self, me: Incarnation, holds: &[Hold]) -> Result<()> {

@@ -1,18 +1,31 @@
-//! Intents: watermarks move where lease and campaign still allow it, and recipients are judged once more.
+//! The group commit of intents: watermarks move where lease and campaign still allow it, and recipients are judged once
+//! more, in one transaction.
 
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::connection::Connection;
-use super::decode;
 use super::values::At;
+use super::{SqliteStore, decode};
 use crate::model::{Purpose, Reason, State};
 use crate::store::dispatching::{Intent, Member, Recipient};
 use crate::store::jobs::Incarnation;
 use crate::store::{Error, Result};
 
+impl SqliteStore {
+    pub(super) async fn grant(
+        &self,
+        me: Incarnation,
+        intents: &[Intent],
+    ) -> Result<Vec<Option<Vec<Recipient>>>> {
+        let intents = intents.to_vec();
+        let granted = self.write(move |connection| grant(connection, me, &intents)).await?;
+        granted.into_iter().map(|found| found.map(read).transpose()).collect()
+    }
+}
+
 /// A member as its rows hold it, its JSON not read yet: that is not the writer's work.
-pub(super) struct Found {
+struct Found {
     member: Member,
     external_id: Option<String>,
     locale: Option<String>,
@@ -25,11 +38,7 @@ pub(super) struct Found {
 }
 
 /// Moves watermarks where the lease and the campaign still allow it, and reads the members of those granted.
-pub(super) fn grant(
-    connection: &Connection,
-    me: Incarnation,
-    intents: &[Intent],
-) -> Result<Vec<Option<Vec<Found>>>> {
+fn grant(connection: &Connection, me: Incarnation, intents: &[Intent]) -> Result<Vec<Option<Vec<Found>>>> {
     let mut statement = connection.prepare_cached(
         "UPDATE batches SET watermark = max(watermark, ?1), resend_until = ?6, resend_provider = ?7
          WHERE number = ?2 AND owner = ?3 AND epoch = ?4 AND size >= ?1
@@ -155,7 +164,7 @@ fn found(member: Member, row: &Row<'_>) -> rusqlite::Result<Found> {
 }
 
 /// Reads what the writer left as text.
-pub(super) fn read(found: Vec<Found>) -> Result<Vec<Recipient>> {
+fn read(found: Vec<Found>) -> Result<Vec<Recipient>> {
     found
         .into_iter()
         .map(|found| {

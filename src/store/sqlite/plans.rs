@@ -7,7 +7,7 @@ use super::leases::FREE;
 use super::migrate;
 use super::moving::find_sql;
 use super::receipts::OWNER;
-use super::ticking::MOVE_PLANNED;
+use super::recording::MOVE_PLANNED;
 use super::tracking::CONTEXT;
 
 /// The steps by which SQLite would run a statement.

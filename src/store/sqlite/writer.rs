@@ -1,5 +1,5 @@
 //! The only task that writes: one request a transaction, in the order in which they come, each answered once its commit is
-//! on the disk. Whoever has much to write brings it together: the ledger's ticks, events, receipts and jobs are groups
+//! on the disk. Whoever has much to write brings it together: the ledger's commits, events, receipts and jobs are groups
 //! already. A savepoint a request would let strangers share a commit, but copies every page that it touches [measured:
 //! more time than the commit that it saves].
 

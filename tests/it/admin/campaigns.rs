@@ -2,7 +2,7 @@
 
 use campaignd::model::event::{Event, MachineRule};
 use campaignd::model::{CampaignNo, DeliveryKey, EventKind, LinkNo, Reason, State};
-use campaignd::store::dispatching::{Lease, Settled, Tick};
+use campaignd::store::dispatching::{Lease, Outcomes, Settled};
 use campaignd::store::jobs::Incarnation;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -30,8 +30,8 @@ async fn settle(api: &Api, fates: &[Option<(State, Option<Reason>)>]) -> (Incarn
             detail: reason.map(|_| "550 no such user".into()),
         })
     });
-    let tick = Tick { settled: settled.collect(), ..Tick::default() };
-    api.bed.store.tick(me, &tick).await.unwrap();
+    let outcomes = Outcomes { settled: settled.collect(), ..Outcomes::default() };
+    api.bed.store.record(me, &outcomes).await.unwrap();
     (me, lease)
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use campaignd::model::{CampaignNo, Channel, ContactNo, DeliveryKey, Reason, State};
-use campaignd::store::dispatching::{Recipient, Tick};
+use campaignd::store::dispatching::{Intent, Outcomes, Recipient};
 use campaignd::store::jobs::Incarnation;
 use tokio::time::Instant;
 
@@ -36,9 +36,9 @@ pub(super) struct Books {
     /// When the last beat was asked for that the store confirmed.
     pub(super) beaten: HashMap<Incarnation, Instant>,
     pub(super) meters: HashMap<String, Vec<Meter>>,
-    /// What the tick under way has settled, and must be found so.
+    /// What the commit under way has settled, and must be found so.
     settled: Vec<(DeliveryKey, State)>,
-    /// What the tick under way makes wait again because no answer came.
+    /// What the commit under way makes wait again because no answer came.
     unanswered: HashSet<DeliveryKey>,
     /// What every list-based campaign must have, once it is planned.
     pub(super) targeted: HashMap<String, usize>,
@@ -82,15 +82,14 @@ impl Books {
 
     /// # Errors
     /// When something was granted that waits no more.
-    pub(super) fn ticks(
+    pub(super) fn grant(
         &mut self,
         me: Incarnation,
-        tick: &Tick,
+        intents: &[Intent],
         granted: &[Option<Vec<Recipient>>],
     ) -> Verdict {
         let order = self.next();
-        self.expect(tick);
-        for (intent, recipients) in tick.intents.iter().zip(granted) {
+        for (intent, recipients) in intents.iter().zip(granted) {
             for recipient in recipients.iter().flatten() {
                 let key = DeliveryKey {
                     campaign: intent.campaign,
@@ -116,16 +115,16 @@ impl Books {
         })
     }
 
-    /// Outcomes that the state machine lets in, as the rows stood before the tick.
-    fn expect(&mut self, tick: &Tick) {
+    /// Outcomes that the state machine lets in, as the rows stood before their commit.
+    pub(super) fn expect(&mut self, outcomes: &Outcomes) {
         let rows = &self.ledger.deliveries;
-        let welcome = tick.settled.iter().filter(|one| {
+        let welcome = outcomes.settled.iter().filter(|one| {
             rows.get(&one.delivery).is_some_and(|row| {
                 row.batch == Some(one.batch.0) && one.state.predecessors().contains(&row.state)
             })
         });
         self.settled = welcome.map(|one| (one.delivery, one.state)).collect();
-        let unanswered = tick
+        let unanswered = outcomes
             .rescheduled
             .iter()
             .filter(|one| one.attempt.as_ref().is_some_and(|attempt| attempt.reason == Reason::NoAnswer));
@@ -168,7 +167,7 @@ impl Books {
             };
             if is.state == was.state {
                 let moved = is.state == State::Planned && is.batch != was.batch;
-                if moved && after != "tick" && self.doubts_again(*key, is) {
+                if moved && after != "record" && self.doubts_again(*key, is) {
                     *crashed.entry(self.ledger.channel(key.campaign)).or_default() += 1;
                 } else if moved && self.unanswered.contains(key) {
                     self.doubts_again(*key, is);
@@ -178,7 +177,7 @@ impl Books {
             if !is.state.predecessors().contains(&was.state) {
                 return Err(format!("{key} went from {} to {}", was.state, is.state));
             }
-            if after != "tick" && (is.state, is.reason) == (State::Unknown, Some(Reason::Crash)) {
+            if after != "record" && (is.state, is.reason) == (State::Unknown, Some(Reason::Crash)) {
                 *crashed.entry(self.ledger.channel(key.campaign)).or_default() += 1;
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use campaignd::model::{CampaignNo, DeliveryKey, State};
 use campaignd::provider::Message;
-use campaignd::store::dispatching::{HEARTBEAT_TIMEOUT, Recipient, Tick};
+use campaignd::store::dispatching::{HEARTBEAT_TIMEOUT, Intent, Outcomes, Recipient};
 use campaignd::store::jobs::Incarnation;
 use tokio::time::Instant;
 
@@ -75,15 +75,20 @@ impl Law {
         self.books().unsubscribes(key);
     }
 
-    /// The store has done a tick.
-    pub(super) fn ticks(
+    /// The store has recorded outcomes.
+    pub(super) fn records(&self, outcomes: &Outcomes) {
+        self.books().expect(outcomes);
+    }
+
+    /// The store has answered intents.
+    pub(super) fn grants(
         &self,
         stage: &Stage,
         me: Incarnation,
-        tick: &Tick,
+        intents: &[Intent],
         granted: &[Option<Vec<Recipient>>],
     ) {
-        let verdict = self.books().ticks(me, tick, granted);
+        let verdict = self.books().grant(me, intents, granted);
         if let Err(what) = verdict {
             self.breach(stage, &what);
         }

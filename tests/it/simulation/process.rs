@@ -208,8 +208,8 @@ impl Parts {
     ) -> Vec<LaneHandle> {
         let (stage, store): (_, Arc<dyn Store>) = (&seam.stage, seam.clone());
         let me = seam.life.incarnation();
-        let (ledger, ticker) = ledger(store.clone(), me, metrics.clone());
-        supervisor.spawn("recorder", &self.recorder, ticker.run());
+        let (ledger, recorder) = ledger(store.clone(), me, metrics.clone());
+        supervisor.spawn("recorder", &self.recorder, recorder.run());
         let (heart, beat, rescue) = Heart::new(store.clone(), me, metrics.clone(), self.heart.clone());
         stage.law.beats(me, Instant::now());
         supervisor.spawn("heartbeat", &self.heart, beat);

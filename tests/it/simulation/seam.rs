@@ -25,7 +25,7 @@ use campaignd::store::campaigns::{CampaignRecord, Resolution, Running};
 use campaignd::store::contacts::{
     ContactRecord, ForeignAddress, Suppression, SuppressionRecord, TimelineEntry, Upsert,
 };
-use campaignd::store::dispatching::{Backlog, Hold, Lease, Recipient, Rescued, Sending, Tick};
+use campaignd::store::dispatching::{Backlog, Hold, Intent, Lease, Outcomes, Recipient, Rescued, Sending};
 use campaignd::store::exports::Kept;
 use campaignd::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
 use campaignd::store::overview::Overview;
@@ -279,13 +279,22 @@ impl Dispatching for Seam {
         self.call("template", self.store().template(campaign, hash)).await
     }
 
-    async fn tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>> {
+    async fn record(&self, me: Incarnation, outcomes: &Outcomes) -> Result<()> {
         let work = async {
-            let granted = self.store().tick(me, tick).await?;
-            self.stage.law.ticks(&self.stage, me, tick, &granted);
+            self.store().record(me, outcomes).await?;
+            self.stage.law.records(outcomes);
+            Ok(())
+        };
+        self.call("record", Box::pin(work)).await
+    }
+
+    async fn intend(&self, me: Incarnation, intents: &[Intent]) -> Result<Vec<Option<Vec<Recipient>>>> {
+        let work = async {
+            let granted = self.store().intend(me, intents).await?;
+            self.stage.law.grants(&self.stage, me, intents, &granted);
             Ok(granted)
         };
-        self.call("tick", Box::pin(work)).await
+        self.call("intend", Box::pin(work)).await
     }
 
     async fn release(&self, me: Incarnation, holds: &[Hold]) -> Result<()> {

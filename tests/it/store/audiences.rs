@@ -109,7 +109,7 @@ async fn engagement_selects(bed: &Bed) {
     bed.planned("spring", json!({"all": true}), json!({})).await;
     let lease = bed.lease(me).await.pop().unwrap();
     bed.intend(me, &lease).await.unwrap();
-    bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+    bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     let at = |i: usize, kind, ago: &str| {
         let span: jiff::Span = ago.parse().unwrap();
         let at = jiff::Timestamp::now()

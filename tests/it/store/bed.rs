@@ -11,7 +11,7 @@ use campaignd::model::job::Job;
 use campaignd::model::{CampaignNo, Channel, DeliveryKey, Event, EventKind, LinkNo, Purpose, Reason, State};
 use campaignd::store::Store;
 use campaignd::store::contacts::Upsert;
-use campaignd::store::dispatching::{Intent, Lease, Member, Recipient, Settled, Tick};
+use campaignd::store::dispatching::{Intent, Lease, Member, Outcomes, Recipient, Settled};
 use campaignd::store::jobs::{Acceptance, Incarnation, PinnedTemplate, Submission};
 use campaignd::store::postgres::PgStore;
 use campaignd::store::sqlite::SqliteStore;
@@ -218,10 +218,9 @@ impl Bed {
         self.store.lease(me, &streams, 100).await.unwrap()
     }
 
-    /// One tick with nothing but the intent for a whole lease.
+    /// Asks for a whole lease.
     pub(crate) async fn intend(&self, me: Incarnation, lease: &Lease) -> Option<Vec<Recipient>> {
-        let tick = Tick { intents: vec![intent(lease)], ..Tick::default() };
-        self.store.tick(me, &tick).await.unwrap().pop().unwrap()
+        self.store.intend(me, &[intent(lease)]).await.unwrap().pop().unwrap()
     }
 
     /// Outgoing events, as a daemon of its own sees them.
@@ -328,11 +327,11 @@ pub(crate) fn settled(lease: &Lease, member: &Member, state: State, reason: Opti
 }
 
 /// All members of a lease accepted, and the batch closed.
-pub(crate) fn all_accepted(lease: &Lease) -> Tick {
-    Tick {
+pub(crate) fn all_accepted(lease: &Lease) -> Outcomes {
+    Outcomes {
         settled: lease.members.iter().map(|member| settled(lease, member, State::Accepted, None)).collect(),
         closed: vec![lease.batch],
-        ..Tick::default()
+        ..Outcomes::default()
     }
 }
 

@@ -147,7 +147,7 @@ async fn unsubscribed(bed: &Bed) {
     let me = bed.store.join("one").await.unwrap();
     let lease = bed.lease(me).await.pop().unwrap();
     bed.intend(me, &lease).await.unwrap();
-    bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+    bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     let event = event(key(&lease, &lease.members[0]), EventKind::Unsubscribed);
     bed.store.record_events(&[event], false).await.unwrap();
     assert!(address(bed, "A").await.unsubscribed_at.is_some());
@@ -226,7 +226,7 @@ async fn an_erased_contact_leaves_its_counts(bed: &Bed) {
     bed.planned("spring", json!({"contacts": ["A"]}), json!({})).await;
     let lease = bed.lease(me).await.pop().unwrap();
     bed.intend(me, &lease).await.unwrap();
-    bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+    bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     let delivery = key(&lease, &lease.members[0]);
     bed.store.record_events(&[event(delivery, EventKind::Opened)], false).await.unwrap();
     assert!(bed.store.erase_contact("A").await.unwrap());

@@ -2,7 +2,7 @@
 
 use campaignd::model::receipt::{About, News};
 use campaignd::model::{Channel, Control, Reason, Receipt, State};
-use campaignd::store::dispatching::{Doubt, FailedAttempt, Lease, Rescheduled, Resend, Tick};
+use campaignd::store::dispatching::{Doubt, FailedAttempt, Lease, Outcomes, Rescheduled, Resend};
 use campaignd::store::jobs::Incarnation;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -42,9 +42,9 @@ async fn sending(bed: &Bed, resend: Option<Resend>) -> (Incarnation, Lease) {
     let mut part = intent(&lease);
     (part.to, part.resend) = (2, resend);
     part.members.truncate(2);
-    assert!(bed.store.tick(me, &Tick { intents: vec![part], ..Tick::default() }).await.unwrap()[0].is_some());
+    assert!(bed.store.intend(me, &[part]).await.unwrap()[0].is_some());
     let first = vec![settled(&lease, &lease.members[0], State::Accepted, None)];
-    bed.store.tick(me, &Tick { settled: first, ..Tick::default() }).await.unwrap();
+    bed.store.record(me, &Outcomes { settled: first, ..Outcomes::default() }).await.unwrap();
     (me, lease)
 }
 
@@ -70,7 +70,7 @@ async fn what_is_in_doubt_is_sent_again_with_leave(bed: &Bed) {
     assert_eq!(doubtful.doubt, Some(Doubt { reason: Reason::Crash, resend }));
     assert_eq!(others[0].members, lease.members[2..], "who was never intended is in no doubt");
     bed.intend(me, &doubtful).await.unwrap();
-    bed.store.tick(me, &all_accepted(&doubtful)).await.unwrap();
+    bed.store.record(me, &all_accepted(&doubtful)).await.unwrap();
     let explained = bed.store.explain("spring", "P2").await.unwrap().remove(0);
     assert_eq!((explained.delivery.attempts, explained.attempts_made.len()), (2, 2));
     assert_eq!(explained.attempts_made[0].reason, Some(Reason::Crash));
@@ -115,15 +115,15 @@ async fn a_doubt_travels_with_its_batch(bed: &Bed) {
             detail: "silence".into(),
         }),
     };
-    let tick = Tick { rescheduled: vec![silent], ..Tick::default() };
+    let outcomes = Outcomes { rescheduled: vec![silent], ..Outcomes::default() };
     for _ in 0..2 {
-        bed.store.tick(me, &tick).await.unwrap();
+        bed.store.record(me, &outcomes).await.unwrap();
     }
     let (me, doubtful, _) = again(bed).await;
     assert_eq!((&doubtful.doubt, doubtful.members.as_slice()), (&doubt, &lease.members[1..2]));
     let mut once_more = intent(&doubtful);
     once_more.resend = doubt.as_ref().map(|doubt| doubt.resend.clone());
-    bed.store.tick(me, &Tick { intents: vec![once_more], ..Tick::default() }).await.unwrap();
+    bed.store.intend(me, &[once_more]).await.unwrap();
     bed.store.rescue(me).await.unwrap();
     let (_, third, _) = again(bed).await;
     assert_eq!((third.attempt, &third.doubt), (2, &doubt), "the first doubt's reason and end stay");
@@ -146,7 +146,7 @@ async fn a_receipt_ends_the_doubt_before_it_is_sent_again(bed: &Bed) {
     bed.check_law().await;
     let (me, doubtful, _) = again(bed).await;
     assert_eq!(bed.intend(me, &doubtful).await.unwrap(), [], "nobody is left to send to");
-    bed.store.tick(me, &Tick { closed: vec![doubtful.batch], ..Tick::default() }).await.unwrap();
+    bed.store.record(me, &Outcomes { closed: vec![doubtful.batch], ..Outcomes::default() }).await.unwrap();
     bed.store.rescue(me).await.unwrap();
     bed.check_law().await;
     assert_eq!(bed.tally("spring").await, tallied([("accepted", 1), ("delivered", 1), ("planned", 2)]));
@@ -172,7 +172,7 @@ async fn an_expiry_does_not_tell_doubts_as_never_sent(bed: &Bed) {
     let mut part = intent(&lease);
     (part.to, part.resend) = (1, Some(Resend { until: Resend::ENDLESS, provider: None }));
     part.members.truncate(1);
-    bed.store.tick(me, &Tick { intents: vec![part], ..Tick::default() }).await.unwrap();
+    bed.store.intend(me, &[part]).await.unwrap();
     bed.store.rescue(me).await.unwrap();
     bed.pass(SignedDuration::from_hours(1)).await;
     assert_eq!(bed.store.settle_stopped().await.unwrap(), 2);
@@ -185,10 +185,10 @@ async fn a_late_outcome_after_a_resend_counts_nothing_twice(bed: &Bed) {
     let (slow, lease) = sending(bed, Some(hour())).await;
     bed.store.rescue(slow).await.unwrap();
     let late = vec![settled(&lease, &lease.members[1], State::Accepted, None)];
-    bed.store.tick(slow, &Tick { settled: late, ..Tick::default() }).await.unwrap();
+    bed.store.record(slow, &Outcomes { settled: late, ..Outcomes::default() }).await.unwrap();
     let (me, doubtful, _) = again(bed).await;
     bed.intend(me, &doubtful).await.unwrap();
-    bed.store.tick(me, &all_accepted(&doubtful)).await.unwrap();
+    bed.store.record(me, &all_accepted(&doubtful)).await.unwrap();
     assert_eq!(bed.store.counts("spring").await.unwrap().unwrap().sent, 2);
     bed.check_law().await;
 }
@@ -227,7 +227,7 @@ async fn one_daemon_publishes_at_a_time(bed: &Bed) {
     bed.planned("spring", json!({"all": true}), json!({})).await;
     let lease = bed.lease(me).await.pop().unwrap();
     bed.intend(me, &lease).await.unwrap();
-    bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+    bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     bed.store.finish_campaigns(true).await.unwrap();
     assert_eq!(bed.store.outbox(me, 10).await.unwrap().len(), 1);
     assert_eq!(bed.store.outbox(me, 10).await.unwrap().len(), 1, "who has the duty keeps it");

@@ -7,7 +7,7 @@ use campaignd::model::audit::{Action, Deed, Ending};
 use campaignd::model::receipt::{About, News};
 use campaignd::model::{Channel, DeliveryKey, EventKind, Reason, Receipt, State};
 use campaignd::store::contacts::Suppression;
-use campaignd::store::dispatching::{Lease, Tick};
+use campaignd::store::dispatching::{Lease, Outcomes};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -110,15 +110,15 @@ fn clicked(delivery: DeliveryKey) -> campaignd::model::Event {
 
 /// Eve was refused once in words that name her, then taken; the other one was taken.
 async fn sent(bed: &Bed, lease: &Lease, me: campaignd::store::jobs::Incarnation) -> DeliveryKey {
-    let mut tick = Tick { closed: vec![lease.batch], ..Tick::default() };
+    let mut outcomes = Outcomes { closed: vec![lease.batch], ..Outcomes::default() };
     for member in &lease.members {
-        tick.settled.push(settled(lease, member, State::Accepted, None));
+        outcomes.settled.push(settled(lease, member, State::Accepted, None));
     }
-    let eve = &mut tick.settled[0];
+    let eve = &mut outcomes.settled[0];
     (eve.state, eve.reason) = (State::Rejected, Some(Reason::UnknownRecipient));
     (eve.detail, eve.referenced) = (Some(format!("550 <{MAIL}> unknown")), true);
     eve.provider_ref = Some("reference-of-eve".into());
-    bed.store.tick(me, &tick).await.unwrap();
+    bed.store.record(me, &outcomes).await.unwrap();
     key(lease, &lease.members[0])
 }
 

@@ -35,7 +35,7 @@ async fn delivered_to_everyone(bed: &Bed) -> Vec<DeliveryKey> {
     bed.planned("spring", json!({"all": true}), json!({})).await;
     let lease = bed.lease(me).await.pop().unwrap();
     bed.intend(me, &lease).await.unwrap();
-    bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+    bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     lease.members.iter().map(|member| key(&lease, member)).collect()
 }
 
@@ -233,10 +233,10 @@ async fn sent_is_known_once_it_was_taken(bed: &Bed) {
     bed.intend(me, &lease).await.unwrap();
     let (on_its_way, _) = bed.store.sent_at(&[delivery]).await.unwrap()[&delivery];
     assert!(Timestamp::now().duration_since(on_its_way).abs() < SignedDuration::from_secs(60));
-    let tick = all_accepted(&lease);
-    bed.store.tick(me, &tick).await.unwrap();
+    let outcomes = all_accepted(&lease);
+    bed.store.record(me, &outcomes).await.unwrap();
     let (at, links) = bed.store.sent_at(&[delivery]).await.unwrap()[&delivery];
-    assert_eq!((at.as_millisecond(), links), (tick.settled[0].at.as_millisecond(), 2));
+    assert_eq!((at.as_millisecond(), links), (outcomes.settled[0].at.as_millisecond(), 2));
     assert_eq!(bed.store.link(number, LinkNo(0)).await.unwrap().as_deref(), Some("https://shop.example/a"));
     assert_eq!(bed.store.link(number, LinkNo(9)).await.unwrap(), None);
 }

@@ -26,7 +26,7 @@ async fn unsubscribe(bed: &Bed, external_id: &str) {
     let me = bed.store.join("one").await.unwrap();
     let lease = bed.lease(me).await.pop().unwrap();
     bed.intend(me, &lease).await.unwrap();
-    bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+    bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     let unsubscribed = event(key(&lease, &lease.members[0]), campaignd::model::EventKind::Unsubscribed);
     bed.store.record_events(&[unsubscribed], false).await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! Leases: who sends which batch, and what a dead daemon leaves.
 
 use campaignd::model::{Channel, Control, Lane, State};
-use campaignd::store::dispatching::{Hold, Tick};
+use campaignd::store::dispatching::{Hold, Outcomes};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -112,8 +112,7 @@ async fn a_lost_lease_is_refused_beside_its_successor(bed: &Bed) {
     bed.store.release(me, &[lost.hold()]).await.unwrap();
     let lease = bed.lease(me).await.pop().unwrap();
     assert_eq!(lease.batch, lost.batch);
-    let tick = Tick { intents: vec![intent(&lost), intent(&lease)], ..Tick::default() };
-    let granted = bed.store.tick(me, &tick).await.unwrap();
+    let granted = bed.store.intend(me, &[intent(&lost), intent(&lease)]).await.unwrap();
     assert_eq!(granted.iter().map(|one| one.as_ref().map(Vec::len)).collect::<Vec<_>>(), [None, Some(3)]);
 }
 
@@ -152,9 +151,9 @@ async fn a_released_batch_waits_for_anyone(bed: &Bed) {
     let mut first = intent(&lease);
     first.to = 1;
     first.members.truncate(1);
-    bed.store.tick(me, &Tick { intents: vec![first], ..Tick::default() }).await.unwrap();
+    bed.store.intend(me, &[first]).await.unwrap();
     let outcome = vec![settled(&lease, &lease.members[0], State::Accepted, None)];
-    bed.store.tick(me, &Tick { settled: outcome, ..Tick::default() }).await.unwrap();
+    bed.store.record(me, &Outcomes { settled: outcome, ..Outcomes::default() }).await.unwrap();
     bed.store.release(me, &[lease.hold()]).await.unwrap();
     let rest = bed.lease(you).await.pop().unwrap();
     assert_eq!((rest.watermark, rest.members.as_slice()), (1, &lease.members[1..]));
@@ -170,7 +169,7 @@ async fn a_release_in_mid_air_leaves_the_doubtful_named(bed: &Bed) {
     bed.intend(me, &lease).await.unwrap();
     bed.store.release(me, &[lease.hold()]).await.unwrap();
     assert_eq!(bed.tally("spring").await, tallied([("unknown/crash", 2)]));
-    bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+    bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     assert_eq!(bed.tally("spring").await, tallied([("accepted", 2)]));
     assert_eq!(bed.store.finish_campaigns(false).await.unwrap()[0].imbalance, 0);
 }
@@ -185,8 +184,8 @@ async fn a_rescue_names_the_doubtful_and_frees_the_rest(bed: &Bed) {
     part.to = 3;
     part.members.truncate(3);
     let outcome = vec![settled(&lease, &lease.members[1], State::Accepted, None)];
-    bed.store.tick(dead, &Tick { intents: vec![part], ..Tick::default() }).await.unwrap();
-    bed.store.tick(dead, &Tick { settled: outcome, ..Tick::default() }).await.unwrap();
+    bed.store.intend(dead, &[part]).await.unwrap();
+    bed.store.record(dead, &Outcomes { settled: outcome, ..Outcomes::default() }).await.unwrap();
     assert_eq!(bed.store.counts("spring").await.unwrap().unwrap().sending, 2);
     assert_eq!(bed.fate("spring", "P1").await, ["sending"]);
     let rescued = other.rescue(dead).await.unwrap();
@@ -211,7 +210,7 @@ async fn a_rescued_lease_is_worthless(bed: &Bed) {
     let stale = campaignd::store::dispatching::Lease { epoch: old.epoch, ..new.clone() };
     assert_eq!(bed.intend(me, &stale).await, None);
     assert!(bed.intend(me, &new).await.is_some());
-    bed.store.tick(slow, &Tick { closed: vec![old.batch], ..Tick::default() }).await.unwrap();
+    bed.store.record(slow, &Outcomes { closed: vec![old.batch], ..Outcomes::default() }).await.unwrap();
     assert!(bed.intend(me, &new).await.is_some(), "who lost a batch cannot close it");
 }
 

@@ -3,12 +3,12 @@
 use campaignd::model::{Channel, Control, EventKind, LinkNo, State};
 use campaignd::store::campaigns::Resolution;
 use campaignd::store::contacts::Suppression;
-use campaignd::store::dispatching::{FailedAttempt, Rescheduled, Tick};
+use campaignd::store::dispatching::{FailedAttempt, Outcomes, Rescheduled};
 use campaignd::store::jobs::Acceptance;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::bed::{Bed, all_accepted, event, intent, key, message, settled, tallied};
+use super::bed::{Bed, all_accepted, event, key, message, settled, tallied};
 use super::on_each_store;
 
 on_each_store!(a_campaign_from_job_to_report, a_message_from_job_to_report, contacts_come_and_go);
@@ -27,10 +27,10 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
     assert_eq!(template, super::bed::template());
     let granted = bed.intend(me, &lease).await.unwrap();
     assert_eq!(granted[0].address, "p1@example.com");
-    let mut tick = all_accepted(&lease);
-    tick.settled.pop();
+    let mut outcomes = all_accepted(&lease);
+    outcomes.settled.pop();
     let last = lease.members[4];
-    tick.rescheduled.push(Rescheduled {
+    outcomes.rescheduled.push(Rescheduled {
         campaign: number,
         member: last,
         batch: lease.batch,
@@ -48,7 +48,7 @@ async fn a_campaign_from_job_to_report(bed: &Bed) {
             detail: "451 later".into(),
         }),
     });
-    bed.store.tick(me, &tick).await.unwrap();
+    bed.store.record(me, &outcomes).await.unwrap();
     bed.check_law().await;
     assert_eq!(bed.store.backlog().await.unwrap()[0].waiting, 1);
     assert!(bed.lease(me).await.is_empty());
@@ -97,7 +97,7 @@ async fn a_message_from_job_to_report(bed: &Bed) {
     assert_eq!(bed.store.leased_at_acceptance(me, Channel::Email).await.unwrap(), []);
     let granted = bed.intend(me, &lease).await.unwrap();
     assert_eq!(granted[0].own_data.as_ref().unwrap()["order"], 7);
-    bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+    bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     bed.store.leave(me).await.unwrap();
     assert_eq!(bed.tally("thanks").await, tallied([("accepted", 1)]));
     bed.check_law().await;
@@ -128,12 +128,9 @@ async fn contacts_come_and_go(bed: &Bed) {
     bed.people(1).await;
     bed.planned("summer", json!({"segment": {"attribute": "a", "exists": false}}), json!({})).await;
     let lease = bed.lease(me).await.pop().unwrap();
-    let tick = Tick {
-        intents: vec![intent(&lease)],
-        settled: vec![settled(&lease, &lease.members[0], State::Rejected, None)],
-        ..Tick::default()
-    };
-    bed.store.tick(me, &tick).await.unwrap();
+    let refused = vec![settled(&lease, &lease.members[0], State::Rejected, None)];
+    bed.store.record(me, &Outcomes { settled: refused, ..Outcomes::default() }).await.unwrap();
+    bed.intend(me, &lease).await.unwrap();
     bed.store.release(me, &[lease.hold()]).await.unwrap();
     bed.check_law().await;
 }

@@ -5,6 +5,7 @@ mod access;
 mod audiences;
 pub(crate) mod bed;
 mod behind;
+mod commits;
 mod contacts;
 mod doubts;
 mod erasure;
@@ -20,7 +21,6 @@ mod rates;
 mod receipts;
 mod references;
 mod stopping;
-mod ticks;
 
 pub(crate) use bed::Bed;
 

@@ -1,7 +1,7 @@
 //! The list of campaigns: one line a campaign, found by id or name, its numbers those of its counters.
 
 use campaignd::model::{CampaignStatus, EventKind, State};
-use campaignd::store::dispatching::Tick;
+use campaignd::store::dispatching::Outcomes;
 use campaignd::store::overview::Overview;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -31,7 +31,7 @@ async fn a_line_has_its_campaigns_numbers(bed: &Bed) {
     bed.intend(me, &lease).await.unwrap();
     let states = [State::Accepted, State::Delivered];
     let settled = lease.members.iter().zip(states).map(|(member, to)| settled(&lease, member, to, None));
-    bed.store.tick(me, &Tick { settled: settled.collect(), ..Tick::default() }).await.unwrap();
+    bed.store.record(me, &Outcomes { settled: settled.collect(), ..Outcomes::default() }).await.unwrap();
     let [one, two] = [0, 1].map(|at: usize| key(&lease, &lease.members[at]));
     let events = [(one, EventKind::Opened), (one, EventKind::Opened), (two, EventKind::Clicked)];
     let events = events.map(|(delivery, kind)| event(delivery, kind));
@@ -93,7 +93,7 @@ async fn months_of_a_standing_campaign_are_one_line(bed: &Bed) {
         bed.accept(message(id, "welcome", json!({"external_id": "P1"}), json!({}))).await;
         let lease = bed.lease(me).await.pop().unwrap();
         bed.intend(me, &lease).await.unwrap();
-        bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+        bed.store.record(me, &all_accepted(&lease)).await.unwrap();
         sent.push(key(&lease, &lease.members[0]));
     }
     assert_ne!(sent[0].campaign, sent[1].campaign, "each month has a number of its own");

@@ -4,7 +4,7 @@ use campaignd::model::receipt::{About, Bounce, News};
 use campaignd::model::{
     CampaignStatus, Channel, Control, DeliveryKey, EventKind, PauseCause, Quality, Reason, Receipt, State,
 };
-use campaignd::store::dispatching::Tick;
+use campaignd::store::dispatching::Outcomes;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -29,7 +29,7 @@ async fn sent(bed: &Bed) -> Vec<DeliveryKey> {
         lease.members[..4].iter().map(|member| settled(&lease, member, State::Accepted, None)).collect();
     let dead = settled(&lease, &lease.members[4], State::Rejected, Some(Reason::UnknownRecipient));
     outcomes.push(dead);
-    bed.store.tick(me, &Tick { settled: outcomes, ..Tick::default() }).await.unwrap();
+    bed.store.record(me, &Outcomes { settled: outcomes, ..Outcomes::default() }).await.unwrap();
     lease.members[..4].iter().map(|member| key(&lease, member)).collect()
 }
 

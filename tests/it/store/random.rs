@@ -6,7 +6,7 @@ use std::sync::Arc;
 use campaignd::model::receipt::{About, Bounce, News};
 use campaignd::model::{Channel, Control, DeliveryKey, Reason, Receipt, State};
 use campaignd::store::Store;
-use campaignd::store::dispatching::{Lease, Rescheduled, Resend, Settled, Tick};
+use campaignd::store::dispatching::{Lease, Outcomes, Rescheduled, Resend, Settled};
 use campaignd::store::jobs::Incarnation;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -153,7 +153,7 @@ impl World<'_> {
         daemon.leases.extend(leases.into_iter().map(|lease| (lease, 0, Vec::new())));
     }
 
-    /// One tick of one daemon for one of its leases: outcomes of some that are out, the intent for some more.
+    /// One daemon goes on with one of its leases: outcomes of some that are out, then the intent for some more.
     async fn send(&mut self) {
         let daemon = &mut self.daemons[self.random.usize(0..2)];
         if daemon.leases.is_empty() {
@@ -161,31 +161,28 @@ impl World<'_> {
         }
         let at = self.random.usize(0..daemon.leases.len());
         let (lease, granted, out) = &mut daemon.leases[at];
-        let mut tick = Tick::default();
+        let mut outcomes = Outcomes::default();
         self.random.shuffle(out);
         for member in out.split_off(self.random.usize(0..=out.len())) {
-            outcome(&mut self.random, lease, member, &mut tick);
+            outcome(&mut self.random, lease, member, &mut outcomes);
         }
-        for one in tick.settled.iter().filter(|one| one.state == State::Accepted) {
+        for one in outcomes.settled.iter().filter(|one| one.state == State::Accepted) {
             *self.accepted.entry(format!("{:?}", one.delivery)).or_default() += 1;
         }
         let done = out.is_empty() && *granted == lease.members.len();
-        let mut asked = 0;
-        if done {
-            tick.closed.push(lease.batch);
-        } else {
-            let more = self.random.usize(0..=lease.members.len() - *granted);
+        outcomes.closed.extend(done.then_some(lease.batch));
+        daemon.store.record(daemon.me, &outcomes).await.unwrap();
+        let (mut asked, mut answers) = (0, Vec::new());
+        if !done {
+            asked = self.random.usize(0..=lease.members.len() - *granted);
             let mut part = intent(lease);
-            part.to = lease.watermark + u32::try_from(*granted + more).unwrap();
-            part.members = lease.members[*granted..*granted + more].to_vec();
+            part.to = lease.watermark + u32::try_from(*granted + asked).unwrap();
+            part.members = lease.members[*granted..*granted + asked].to_vec();
             part.resend = self.resends.then_some(Resend { until: Resend::ENDLESS, provider: None });
-            asked = more;
-            tick.intents.push(part);
+            answers = daemon.store.intend(daemon.me, &[part]).await.unwrap();
         }
-        let answers = daemon.store.tick(daemon.me, &tick).await.unwrap();
         if self.random.u8(0..4) == 0 {
-            let again = Tick { intents: Vec::new(), ..tick };
-            daemon.store.tick(daemon.me, &again).await.unwrap();
+            daemon.store.record(daemon.me, &outcomes).await.unwrap();
         }
         match answers.first() {
             None => drop(daemon.leases.remove(at)),
@@ -237,13 +234,13 @@ impl World<'_> {
         self.daemons[1 - at].store.rescue(dead).await.unwrap();
         let daemon = &mut self.daemons[at];
         for (lease, _, out) in daemon.leases.drain(..) {
-            let mut tick = Tick::default();
+            let mut outcomes = Outcomes::default();
             for member in out {
                 if self.random.bool() {
-                    outcome(&mut self.random, &lease, member, &mut tick);
+                    outcome(&mut self.random, &lease, member, &mut outcomes);
                 }
             }
-            daemon.store.tick(dead, &tick).await.unwrap();
+            daemon.store.record(dead, &outcomes).await.unwrap();
         }
         daemon.me = daemon.store.join("again").await.unwrap();
     }
@@ -279,7 +276,7 @@ impl World<'_> {
         let mut leases = self.bed.lease(me).await;
         while let Some(lease) = leases.pop() {
             self.bed.intend(me, &lease).await.unwrap();
-            self.bed.store.tick(me, &super::bed::all_accepted(&lease)).await.unwrap();
+            self.bed.store.record(me, &super::bed::all_accepted(&lease)).await.unwrap();
             leases.extend(self.bed.lease(me).await);
         }
         self.sweep().await;
@@ -305,16 +302,16 @@ impl World<'_> {
     }
 }
 
-fn outcome(random: &mut Rng, lease: &Lease, member: usize, tick: &mut Tick) {
+fn outcome(random: &mut Rng, lease: &Lease, member: usize, outcomes: &mut Outcomes) {
     let member = lease.members[member];
     let settle =
         |state, reason| Settled { detail: Some("words".into()), ..settled(lease, &member, state, reason) };
     match random.u8(0..8) {
-        0..=3 => tick.settled.push(settle(State::Accepted, None)),
-        4 => tick.settled.push(settle(State::Rejected, Some(Reason::UnknownRecipient))),
-        5 => tick.settled.push(settle(State::Unknown, Some(Reason::NoAnswer))),
-        6 => tick.settled.push(settle(State::Excluded, Some(Reason::Suppressed))),
-        _ => tick.rescheduled.push(Rescheduled {
+        0..=3 => outcomes.settled.push(settle(State::Accepted, None)),
+        4 => outcomes.settled.push(settle(State::Rejected, Some(Reason::UnknownRecipient))),
+        5 => outcomes.settled.push(settle(State::Unknown, Some(Reason::NoAnswer))),
+        6 => outcomes.settled.push(settle(State::Excluded, Some(Reason::Suppressed))),
+        _ => outcomes.rescheduled.push(Rescheduled {
             campaign: lease.campaign,
             member,
             batch: lease.batch,

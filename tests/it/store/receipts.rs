@@ -7,7 +7,7 @@ use campaignd::model::{Channel, ContactNo, DeliveryKey, EventKind, Reason, Recei
 use campaignd::report;
 use campaignd::store::Store;
 use campaignd::store::contacts::Suppression;
-use campaignd::store::dispatching::{Lease, Settled, Tick};
+use campaignd::store::dispatching::{Lease, Outcomes, Settled};
 use campaignd::store::jobs::Incarnation;
 use campaignd::store::receipts::Filed;
 use jiff::{SignedDuration, Timestamp};
@@ -67,7 +67,7 @@ async fn on_the_way(bed: &Bed, n: usize) -> (Incarnation, Lease) {
 
 async fn accepted(bed: &Bed, n: usize) -> Vec<DeliveryKey> {
     let (me, lease) = on_the_way(bed, n).await;
-    bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+    bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     lease.members.iter().map(|member| key(&lease, member)).collect()
 }
 
@@ -131,7 +131,7 @@ async fn a_receipt_overtakes_the_outcome(bed: &Bed) {
     let after = tallied([("delivered", 1), ("bounced/unknown_recipient", 1), ("accepted", 1)]);
     assert_eq!((bed.tally("spring").await, sent(bed).await), (after.clone(), 3));
     for _ in 0..2 {
-        bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+        bed.store.record(me, &all_accepted(&lease)).await.unwrap();
         bed.check_law().await;
     }
     assert_eq!((bed.tally("spring").await, sent(bed).await), (after, 3));
@@ -148,7 +148,7 @@ async fn what_was_never_intended_stays(bed: &Bed) {
     let lease = bed.lease(me).await.pop().unwrap();
     let mut first = super::bed::intent(&lease);
     (first.to, first.members) = (1, lease.members[..1].to_vec());
-    bed.store.tick(me, &Tick { intents: vec![first], ..Tick::default() }).await.unwrap();
+    bed.store.intend(me, &[first]).await.unwrap();
     let to: Vec<_> = lease.members.iter().map(|member| key(&lease, member)).collect();
     let both = [receipt(to[0], News::Delivered), receipt(to[1], News::Delivered)];
     assert_eq!(record(bed, &both).await, ["new"; 2]);
@@ -262,13 +262,13 @@ async fn a_refused_recipient_is_suppressed(bed: &Bed) {
     let (me, lease) = on_the_way(bed, 3).await;
     let reasons = [Reason::UnknownRecipient, Reason::MailboxFull, Reason::PolicyRefused];
     let refused = lease.members.iter().zip(reasons);
-    let tick = Tick {
+    let outcomes = Outcomes {
         settled: refused.map(|(member, why)| settled(&lease, member, State::Rejected, Some(why))).collect(),
         closed: vec![lease.batch],
-        ..Tick::default()
+        ..Outcomes::default()
     };
     for _ in 0..2 {
-        bed.store.tick(me, &tick).await.unwrap();
+        bed.store.record(me, &outcomes).await.unwrap();
     }
     assert_eq!(suppressions(bed).await, ["rejected"]);
     bed.planned("next", json!({"all": true}), json!({})).await;
@@ -339,20 +339,20 @@ async fn every_order_ends_the_same(bed: &Bed) {
         .collect();
     let (me, lease) = on_the_way(bed, lives.len()).await;
     for round in 0..8 {
-        let (mut receipts, mut tick) = (Vec::new(), Tick::default());
+        let (mut receipts, mut outcomes) = (Vec::new(), Outcomes::default());
         for (member, (order, _)) in lease.members.iter().zip(&lives) {
             match order.get(round / 2) {
                 None => {}
                 Some(Step::Told(news)) => receipts.push(receipt(key(&lease, member), news.clone())),
                 Some(Step::Outcome(state, reason)) => {
-                    tick.settled.push(settled(&lease, member, *state, *reason));
+                    outcomes.settled.push(settled(&lease, member, *state, *reason));
                 }
             }
         }
-        bed.store.tick(me, &tick).await.unwrap();
+        bed.store.record(me, &outcomes).await.unwrap();
         record(bed, &receipts).await;
     }
-    bed.store.tick(me, &Tick { closed: vec![lease.batch], ..Tick::default() }).await.unwrap();
+    bed.store.record(me, &Outcomes { closed: vec![lease.batch], ..Outcomes::default() }).await.unwrap();
     let mut sent_in_all = 0;
     for (at, (_, end)) in lives.iter().enumerate() {
         assert_eq!(bed.fate("spring", &format!("P{}", at + 1)).await, [*end], "life {at}");
@@ -373,8 +373,8 @@ async fn receipts_and_outcomes_meet(bed: &Bed) {
             let outcome = |member| settled(&lease, member, State::Accepted, None);
             let settled: Vec<Settled> = members.iter().map(outcome).collect();
             until_durable(async || {
-                let tick = Tick { settled: settled.clone(), ..Tick::default() };
-                bed.store.tick(me, &tick).await.map(drop)
+                let chunk = Outcomes { settled: settled.clone(), ..Outcomes::default() };
+                bed.store.record(me, &chunk).await
             })
             .await;
         }

@@ -2,7 +2,7 @@
 
 use campaignd::model::receipt::{About, News};
 use campaignd::model::{Reason, Receipt, State};
-use campaignd::store::dispatching::{Lease, Settled, Tick};
+use campaignd::store::dispatching::{Lease, Outcomes, Settled};
 use campaignd::store::jobs::Incarnation;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -43,8 +43,8 @@ async fn taken(bed: &Bed, me: Incarnation, lease: &Lease, ids: &str, segments: u
         segments,
         ..settled(lease, &lease.members[0], State::Accepted, None)
     };
-    let tick = Tick { settled: vec![outcome], ..Tick::default() };
-    bed.store.tick(me, &tick).await.unwrap();
+    let outcomes = Outcomes { settled: vec![outcome], ..Outcomes::default() };
+    bed.store.record(me, &outcomes).await.unwrap();
 }
 
 async fn found(bed: &Bed, references: &[&str]) -> Vec<bool> {
@@ -72,7 +72,7 @@ async fn an_id_that_comes_again_is_the_newest_messages(bed: &Bed) {
             referenced: true,
             ..settled(&lease, member, State::Accepted, None)
         };
-        bed.store.tick(me, &Tick { settled: vec![outcome], ..Tick::default() }).await.unwrap();
+        bed.store.record(me, &Outcomes { settled: vec![outcome], ..Outcomes::default() }).await.unwrap();
         let named = [("relay".to_owned(), "a1".to_owned())];
         assert_eq!(bed.store.referenced(&named).await.unwrap(), [Some(key(&lease, member))]);
     }
@@ -119,8 +119,8 @@ async fn lost(bed: &Bed, me: Incarnation, lease: &Lease) {
         provider_ref: None,
         ..settled(lease, &lease.members[0], State::Unknown, Some(Reason::ConnectionLost))
     };
-    let tick = Tick { settled: vec![outcome], ..Tick::default() };
-    bed.store.tick(me, &tick).await.unwrap();
+    let outcomes = Outcomes { settled: vec![outcome], ..Outcomes::default() };
+    bed.store.record(me, &outcomes).await.unwrap();
 }
 
 async fn delivered(bed: &Bed, lease: &Lease) {

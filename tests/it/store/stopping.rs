@@ -1,7 +1,7 @@
 //! How campaigns end: finished, cancelled, expired; and standing ones, which go on.
 
 use campaignd::model::{CampaignStatus, Control, State};
-use campaignd::store::dispatching::Tick;
+use campaignd::store::dispatching::Outcomes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -46,7 +46,7 @@ async fn a_campaign_finishes_when_nothing_waits(bed: &Bed) {
     for lease in &leases {
         assert_eq!(finished(bed).await, [""; 0]);
         bed.intend(me, lease).await.unwrap();
-        bed.store.tick(me, &all_accepted(lease)).await.unwrap();
+        bed.store.record(me, &all_accepted(lease)).await.unwrap();
     }
     assert_eq!(finished(bed).await, ["spring"]);
     assert_eq!(finished(bed).await, [""; 0]);
@@ -73,7 +73,7 @@ async fn what_was_handed_out_before_a_cancel_still_counts(bed: &Bed) {
     let mut part = intent(&lease);
     part.to = 2;
     part.members.truncate(2);
-    bed.store.tick(me, &Tick { intents: vec![part.clone()], ..Tick::default() }).await.unwrap();
+    bed.store.intend(me, &[part.clone()]).await.unwrap();
     bed.store.control("spring", Control::Cancel).await.unwrap();
     assert_eq!(bed.store.settle_stopped().await.unwrap(), 3);
     assert_eq!(bed.store.counts("spring").await.unwrap().unwrap().sending, 2);
@@ -81,7 +81,10 @@ async fn what_was_handed_out_before_a_cancel_still_counts(bed: &Bed) {
     assert_eq!(bed.intend(me, &lease).await, None);
     let rows =
         lease.members[..2].iter().map(|member| settled(&lease, member, State::Accepted, None)).collect();
-    bed.store.tick(me, &Tick { settled: rows, closed: vec![lease.batch], ..Tick::default() }).await.unwrap();
+    bed.store
+        .record(me, &Outcomes { settled: rows, closed: vec![lease.batch], ..Outcomes::default() })
+        .await
+        .unwrap();
     assert_eq!(bed.tally("spring").await, tallied([("accepted", 2), ("cancelled/campaign_cancelled", 3)]));
     assert_eq!(finished(bed).await, ["spring"]);
     bed.check_law().await;
@@ -159,7 +162,7 @@ async fn a_standing_campaign_goes_on(bed: &Bed) {
     assert_eq!((page.len(), rest.len()), (3, 1));
     for lease in bed.store.leased_at_acceptance(me, campaignd::model::Channel::Email).await.unwrap() {
         bed.intend(me, &lease).await.unwrap();
-        bed.store.tick(me, &all_accepted(&lease)).await.unwrap();
+        bed.store.record(me, &all_accepted(&lease)).await.unwrap();
     }
     assert_eq!(finished(bed).await, ["thanks"], "last month is done");
     assert_eq!(finished(bed).await, [""; 0]);

@@ -1,49 +1,53 @@
-//! The group commit of the lanes: outcomes, retries, closed batches, then the next intents, in one transaction.
+//! The group commit of outcomes: what is settled, what waits again, then closed batches, in one transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use deadpool_postgres::{GenericClient, Transaction};
+use futures_util::future::try_join3;
 use jiff::Timestamp;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::counters::{Deltas, append_move};
-use super::granting::grant;
 use super::suppressing::suppress_recipients;
-use super::{KEYED, ONE_PLAN, PgStore, by_key, decode, deliveries_table, references};
-use crate::model::{CampaignNo, ContactNo, DeliveryKey, Reason, State};
+use super::{PgStore, by_key, cached, decode, deliveries_table, keyed, references};
+use crate::model::{BatchNo, CampaignNo, ContactNo, DeliveryKey, Reason, State};
 use crate::store::Result;
-use crate::store::dispatching::{Recipient, Rescheduled, Settled, Tick};
+use crate::store::dispatching::{Outcomes, Rescheduled, Settled};
 use crate::store::jobs::Incarnation;
 use crate::store::metric::{METRIC_SENT, METRIC_STATE};
 use crate::store::planning::BATCH_SIZE;
 
 impl PgStore {
-    pub(super) async fn run_tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>> {
+    pub(super) async fn record_outcomes(&self, me: Incarnation, outcomes: &Outcomes) -> Result<()> {
         let mut client = self.client().await?;
-        let settled = tick.settled.iter().filter_map(|one| one.provider.as_deref());
-        let rescheduled = tick.rescheduled.iter().filter_map(|one| one.provider.as_deref());
+        let settled = outcomes.settled.iter().filter_map(|one| one.provider.as_deref());
+        let rescheduled = outcomes.rescheduled.iter().filter_map(|one| one.provider.as_deref());
         let providers = self.provider_numbers(&client, settled.chain(rescheduled)).await?;
         let transaction = client.transaction().await?;
-        transaction.batch_execute(&format!("{KEYED}; {ONE_PLAN}")).await?;
-        let mut attempts = write_settled(&transaction, &tick.settled, &providers).await?;
-        attempts.extend(write_rescheduled(&transaction, &tick.rescheduled, &providers).await?);
+        let ((), mut attempts, ()) = try_join3(
+            keyed(&transaction),
+            write_settled(&transaction, &outcomes.settled, &providers),
+            close(&transaction, me, &outcomes.closed),
+        )
+        .await?;
+        attempts.extend(write_rescheduled(&transaction, &outcomes.rescheduled, &providers).await?);
         write_attempts(&transaction, &attempts).await?;
-        references::keep(&transaction, &tick.settled).await?;
-        suppress_recipients(&transaction, &dead_addresses(&tick.settled)).await?;
-        if !tick.closed.is_empty() {
-            let closed: Vec<i64> = tick.closed.iter().map(|batch| batch.0).collect();
-            // Members past the watermark were never handed out, so a batch that has some is not done.
-            let statement = transaction
-                .prepare_cached(
-                    "DELETE FROM batches WHERE number = ANY($1) AND owner = $2 AND watermark >= size",
-                )
-                .await?;
-            transaction.execute(&statement, &[&closed, &me.0]).await?;
-        }
-        let granted = grant(&transaction, me, &tick.intents).await?;
+        references::keep(&transaction, &outcomes.settled).await?;
+        suppress_recipients(&transaction, &dead_addresses(&outcomes.settled)).await?;
         transaction.commit().await?;
-        Ok(granted)
+        Ok(())
     }
+}
+
+/// Members past the watermark were never handed out, so a batch that has some is not done.
+async fn close(transaction: &Transaction<'_>, me: Incarnation, batches: &[BatchNo]) -> Result<()> {
+    if batches.is_empty() {
+        return Ok(());
+    }
+    let numbers: Vec<i64> = batches.iter().map(|batch| batch.0).collect();
+    let sql = "DELETE FROM batches WHERE number = ANY($1) AND owner = $2 AND watermark >= size";
+    cached::execute(transaction, sql, &[&numbers, &me.0]).await?;
+    Ok(())
 }
 
 /// Deliveries whose addresses the provider does not know: a mistyped mailbox, a number out of use, a dead token.

@@ -1,4 +1,4 @@
-//! The group commit of the lanes: outcomes, retries, closed batches, then the next intents, in one transaction.
+//! The group commit of outcomes: what is settled, what waits again, then closed batches, in one transaction.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,14 +7,13 @@ use rusqlite::{OptionalExtension, params};
 
 use super::connection::Connection;
 use super::counters::Deltas;
-use super::granting::{grant, read};
 use super::references::keep as keep_references;
 use super::suppressing::suppress_recipient;
 use super::values::{At, Json};
 use super::{SqliteStore, decode, numbers};
 use crate::model::{DeliveryKey, Reason, State};
 use crate::store::Result;
-use crate::store::dispatching::{Recipient, Rescheduled, Settled, Tick};
+use crate::store::dispatching::{Outcomes, Rescheduled, Settled};
 use crate::store::jobs::Incarnation;
 use crate::store::planning::BATCH_SIZE;
 
@@ -24,23 +23,18 @@ pub(super) const MOVE_PLANNED: &str =
      WHERE campaign = ?7 AND contact = ?8 AND occurrence = ?9 AND state = ?10 AND batch = ?11";
 
 impl SqliteStore {
-    pub(super) async fn run_tick(&self, me: Incarnation, tick: &Tick) -> Result<Vec<Option<Vec<Recipient>>>> {
-        let mut tick = tick.clone();
+    pub(super) async fn record_outcomes(&self, me: Incarnation, outcomes: &Outcomes) -> Result<()> {
+        let mut outcomes = outcomes.clone();
         // The ledger is clustered by its key: neighbours share a page.
-        tick.settled.sort_by_key(|one| one.delivery);
-        let granted = self
-            .write(move |connection| {
-                let mut step = Step::new(connection);
-                step.settle(&tick.settled)?;
-                step.reschedule(&tick.rescheduled)?;
-                step.deltas.append(connection)?;
-                for batch in &tick.closed {
-                    close(connection, me, batch.0)?;
-                }
-                grant(connection, me, &tick.intents)
-            })
-            .await?;
-        granted.into_iter().map(|found| found.map(read).transpose()).collect()
+        outcomes.settled.sort_by_key(|one| one.delivery);
+        self.write(move |connection| {
+            let mut step = Step::new(connection);
+            step.settle(&outcomes.settled)?;
+            step.reschedule(&outcomes.rescheduled)?;
+            step.deltas.append(connection)?;
+            outcomes.closed.iter().try_for_each(|batch| close(connection, me, batch.0))
+        })
+        .await
     }
 }
 
@@ -64,7 +58,7 @@ struct Attempt<'a> {
     detail: &'a str,
 }
 
-/// What the outcomes of one tick share: the numbers of providers, and counters summed before they are appended.
+/// What the outcomes of one commit share: the numbers of providers, and counters summed before they are appended.
 struct Step<'a> {
     connection: &'a Connection,
     providers: HashMap<Arc<str>, i64>,

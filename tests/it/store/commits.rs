@@ -1,11 +1,11 @@
-//! The group commit: intents granted or refused, recipients judged again, outcomes counted once.
+//! The group commits: intents granted or refused, recipients judged again, outcomes counted once.
 
 use std::sync::Arc;
 
 use campaignd::model::{Channel, Control, EventKind, Reason, State};
 use campaignd::store::campaigns::Resolution;
 use campaignd::store::contacts::Suppression;
-use campaignd::store::dispatching::{FailedAttempt, Intent, Lease, Member, Rescheduled, Tick};
+use campaignd::store::dispatching::{FailedAttempt, Intent, Lease, Member, Outcomes, Rescheduled};
 use campaignd::store::jobs::Incarnation;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -27,7 +27,7 @@ on_each_store!(
     a_throttled_message_burns_no_attempt,
     a_retry_that_waits_expires_with_its_campaign,
     an_open_batch_is_not_closed,
-    one_tick_serves_many_campaigns,
+    one_commit_serves_many_campaigns,
     an_unknown_is_settled_by_hand,
 );
 
@@ -38,8 +38,8 @@ async fn leased(bed: &Bed, people: usize) -> (Incarnation, Lease) {
     (me, bed.lease(me).await.pop().unwrap())
 }
 
-fn only(settled: Vec<campaignd::store::dispatching::Settled>) -> Tick {
-    Tick { settled, ..Tick::default() }
+fn only(settled: Vec<campaignd::store::dispatching::Settled>) -> Outcomes {
+    Outcomes { settled, ..Outcomes::default() }
 }
 
 fn rescheduled(lease: &Lease, member: Member, attempts: u16, after: SignedDuration) -> Rescheduled {
@@ -70,9 +70,7 @@ async fn an_intent_is_granted_to_its_owner_only(bed: &Bed) {
     assert_eq!(bed.intend(me, &Lease { epoch: lease.epoch + 1, ..lease.clone() }).await, None);
     let mut beyond = intent(&lease);
     beyond.to = 3;
-    let answers =
-        bed.store.tick(me, &Tick { intents: vec![beyond, intent(&lease)], ..Tick::default() }).await;
-    let answers = answers.unwrap();
+    let answers = bed.store.intend(me, &[beyond, intent(&lease)]).await.unwrap();
     assert_eq!((answers[0].is_none(), answers.len()), (true, 2), "past the end of the batch");
     let granted = bed.intend(me, &lease).await.unwrap();
     assert_eq!(granted.iter().map(|one| one.member).collect::<Vec<_>>(), lease.members);
@@ -110,11 +108,8 @@ async fn a_grant_that_nobody_heard_of_is_taken_back(bed: &Bed) {
     let (me, lease) = leased(bed, 3).await;
     let (heard, lost) = lease.members.split_at(1);
     let part = |members: &[Member], to| {
-        let tick = Tick {
-            intents: vec![Intent { to, members: members.to_vec(), ..intent(&lease) }],
-            ..Tick::default()
-        };
-        async move { bed.store.tick(me, &tick).await.unwrap().pop().unwrap() }
+        let part = Intent { to, members: members.to_vec(), ..intent(&lease) };
+        async move { bed.store.intend(me, &[part]).await.unwrap().pop().unwrap() }
     };
     assert!(part(heard, 1).await.is_some());
     assert!(part(lost, 3).await.is_some());
@@ -133,8 +128,8 @@ async fn two_intents_of_one_batch_move_to_the_later(bed: &Bed) {
             part.to = to;
             part
         };
-        let tick = Tick { intents: vec![part(first), part(second)], ..Tick::default() };
-        assert!(bed.store.tick(me, &tick).await.unwrap().iter().all(Option::is_some));
+        let granted = bed.store.intend(me, &[part(first), part(second)]).await;
+        assert!(granted.unwrap().iter().all(Option::is_some));
         let sending = bed.store.counts("spring").await.unwrap().unwrap().sending;
         assert_eq!(sending, i64::from(first.max(second)));
     }
@@ -145,7 +140,7 @@ async fn recipients_are_judged_again(bed: &Bed) {
     bed.planned("before", json!({"contacts": ["P1"]}), json!({})).await;
     let earlier = bed.lease(me).await.pop().unwrap();
     bed.intend(me, &earlier).await.unwrap();
-    bed.store.tick(me, &all_accepted(&earlier)).await.unwrap();
+    bed.store.record(me, &all_accepted(&earlier)).await.unwrap();
     let left = event(key(&earlier, &earlier.members[0]), EventKind::Unsubscribed);
     bed.store.record_events(&[left], false).await.unwrap();
     let banned =
@@ -184,7 +179,7 @@ async fn settled_outcomes_move_counters(bed: &Bed) {
         rows.push(settled(&lease, member, state, reason));
     }
     rows[1].detail = Some("550 no such user".into());
-    bed.store.tick(me, &Tick { closed: vec![lease.batch], ..only(rows) }).await.unwrap();
+    bed.store.record(me, &Outcomes { closed: vec![lease.batch], ..only(rows) }).await.unwrap();
     let want = [
         ("accepted", 1),
         ("rejected/unknown_recipient", 1),
@@ -204,14 +199,14 @@ async fn settled_outcomes_move_counters(bed: &Bed) {
 async fn a_repeated_outcome_changes_nothing(bed: &Bed) {
     let (me, lease) = leased(bed, 2).await;
     bed.intend(me, &lease).await.unwrap();
-    let mut tick = all_accepted(&lease);
-    tick.settled[0].detail = Some("250 at last".into());
+    let mut outcomes = all_accepted(&lease);
+    outcomes.settled[0].detail = Some("250 at last".into());
     for _ in 0..3 {
-        bed.store.tick(me, &tick).await.unwrap();
+        bed.store.record(me, &outcomes).await.unwrap();
     }
     let mut other = settled(&lease, &lease.members[0], State::Rejected, Some(Reason::MessageRefused));
     other.detail = Some("too late".into());
-    bed.store.tick(me, &only(vec![other])).await.unwrap();
+    bed.store.record(me, &only(vec![other])).await.unwrap();
     assert_eq!(bed.tally("spring").await, tallied([("accepted", 2)]));
     assert_eq!(bed.store.counts("spring").await.unwrap().unwrap().series[0].sent, 2);
     assert_eq!(bed.store.explain("spring", "P1").await.unwrap()[0].attempts_made.len(), 1);
@@ -228,7 +223,7 @@ async fn a_late_outcome_resolves_the_unknown(bed: &Bed) {
         settled(&lease, &lease.members[2], State::Failed, Some(Reason::RetriesExhausted)),
     ];
     for _ in 0..2 {
-        bed.store.tick(me, &only(rows.clone())).await.unwrap();
+        bed.store.record(me, &only(rows.clone())).await.unwrap();
     }
     let want = [("accepted", 1), ("rejected/mailbox_full", 1), ("unknown/crash", 1)];
     assert_eq!(bed.tally("spring").await, tallied(want));
@@ -241,14 +236,13 @@ async fn a_retry_waits_in_a_batch_of_its_own(bed: &Bed) {
     bed.intend(me, &lease).await.unwrap();
     let minute = SignedDuration::from_mins(1);
     let again = |at: usize| rescheduled(&lease, lease.members[at], 1, minute);
-    let tick = Tick {
+    let outcomes = Outcomes {
         settled: vec![settled(&lease, &lease.members[0], State::Accepted, None)],
         rescheduled: vec![again(1), again(2)],
         closed: vec![lease.batch],
-        ..Tick::default()
     };
     for _ in 0..2 {
-        bed.store.tick(me, &tick).await.unwrap();
+        bed.store.record(me, &outcomes).await.unwrap();
     }
     assert_eq!(bed.tally("spring").await, tallied([("accepted", 1), ("planned", 2)]));
     let explained = bed.store.explain("spring", "P2").await.unwrap().remove(0);
@@ -260,7 +254,7 @@ async fn a_retry_waits_in_a_batch_of_its_own(bed: &Bed) {
     assert_eq!(retries.iter().map(|retry| retry.members.len()).sum::<usize>(), 2);
     assert!(retries.iter().all(|retry| (retry.attempt, retry.watermark) == (1, 0)));
     let stale = only(vec![settled(&lease, &lease.members[1], State::Accepted, None)]);
-    bed.store.tick(me, &stale).await.unwrap();
+    bed.store.record(me, &stale).await.unwrap();
     assert_eq!(
         bed.fate("spring", "P2").await,
         ["planned"],
@@ -268,7 +262,7 @@ async fn a_retry_waits_in_a_batch_of_its_own(bed: &Bed) {
     );
     for retry in &retries {
         bed.intend(me, retry).await.unwrap();
-        bed.store.tick(me, &all_accepted(retry)).await.unwrap();
+        bed.store.record(me, &all_accepted(retry)).await.unwrap();
     }
     let explained = bed.store.explain("spring", "P2").await.unwrap().remove(0);
     let outcomes: Vec<&str> =
@@ -284,12 +278,12 @@ async fn a_throttled_message_burns_no_attempt(bed: &Bed) {
     bed.accept_as(job, Some(me)).await;
     let lease = bed.store.leased_at_acceptance(me, Channel::Email).await.unwrap().remove(0);
     bed.intend(me, &lease).await.unwrap();
-    let tick = Tick {
+    let outcomes = Outcomes {
         rescheduled: vec![rescheduled(&lease, lease.members[0], 0, SignedDuration::ZERO)],
         closed: vec![lease.batch],
-        ..Tick::default()
+        ..Outcomes::default()
     };
-    bed.store.tick(me, &tick).await.unwrap();
+    bed.store.record(me, &outcomes).await.unwrap();
     let again = bed.lease(me).await.remove(0);
     assert_eq!((again.attempt, &again.members), (0, &lease.members));
     assert!(!again.options.as_ref().unwrap().tracking.opens, "the message's own wishes travel along");
@@ -304,13 +298,12 @@ async fn a_retry_that_waits_expires_with_its_campaign(bed: &Bed) {
     bed.planned("brief", json!({"all": true}), json!({"expires_at": soon.to_string()})).await;
     let lease = bed.lease(me).await.pop().unwrap();
     bed.intend(me, &lease).await.unwrap();
-    let tick = Tick {
+    let outcomes = Outcomes {
         settled: vec![settled(&lease, &lease.members[0], State::Accepted, None)],
         rescheduled: vec![rescheduled(&lease, lease.members[1], 1, hour * 2)],
         closed: vec![lease.batch],
-        ..Tick::default()
     };
-    bed.store.tick(me, &tick).await.unwrap();
+    bed.store.record(me, &outcomes).await.unwrap();
     assert_eq!(bed.store.settle_stopped().await.unwrap(), 0);
     bed.pass(hour).await;
     assert_eq!(bed.store.settle_stopped().await.unwrap(), 1);
@@ -324,32 +317,32 @@ async fn an_open_batch_is_not_closed(bed: &Bed) {
     let (me, lease) = leased(bed, 3).await;
     let mut part = intent(&lease);
     part.to = 1;
-    bed.store.tick(me, &Tick { intents: vec![part], ..Tick::default() }).await.unwrap();
-    let mut tick = all_accepted(&lease);
-    tick.settled.truncate(1);
-    bed.store.tick(me, &tick).await.unwrap();
+    bed.store.intend(me, &[part]).await.unwrap();
+    let mut outcomes = all_accepted(&lease);
+    outcomes.settled.truncate(1);
+    bed.store.record(me, &outcomes).await.unwrap();
     bed.store.release(me, &[lease.hold()]).await.unwrap();
     assert_eq!(bed.lease(me).await.remove(0).members, lease.members[1..]);
 }
 
-async fn one_tick_serves_many_campaigns(bed: &Bed) {
+async fn one_commit_serves_many_campaigns(bed: &Bed) {
     bed.people(3).await;
     let me = bed.store.join("one").await.unwrap();
     for id in ["a", "b", "c"] {
         bed.planned(id, json!({"all": true}), json!({})).await;
     }
     let leases = bed.lease(me).await;
-    let intents = leases.iter().map(intent).collect();
-    let granted = bed.store.tick(me, &Tick { intents, ..Tick::default() }).await.unwrap();
+    let intents: Vec<_> = leases.iter().map(intent).collect();
+    let granted = bed.store.intend(me, &intents).await.unwrap();
     assert!(granted.iter().all(|one| one.as_ref().is_some_and(|recipients| recipients.len() == 3)));
-    let mut tick = Tick::default();
+    let mut outcomes = Outcomes::default();
     for lease in &leases {
         let mut part = all_accepted(lease);
         part.settled[0].provider = Some(Arc::from(format!("relay-{}", lease.campaign)));
-        tick.settled.append(&mut part.settled);
-        tick.closed.append(&mut part.closed);
+        outcomes.settled.append(&mut part.settled);
+        outcomes.closed.append(&mut part.closed);
     }
-    bed.store.tick(me, &tick).await.unwrap();
+    bed.store.record(me, &outcomes).await.unwrap();
     for id in ["a", "b", "c"] {
         assert_eq!(bed.tally(id).await, tallied([("accepted", 3)]));
     }
