@@ -1,10 +1,10 @@
 //! Group commit: many callers submit one item each, one flush writes them together, each caller gets its own
 //! result once the flush is done.
 //!
-//! Items are flushed in the order of their submission, one flush at a time, as soon as there are `size` of them or
-//! the oldest has waited for `age`. While a flush runs the next batch gathers, so an `age` of zero batches exactly
-//! what the store's own pace allows. Nothing is retried here and nothing is dropped: when every [`Batcher`] is gone,
-//! [`Flusher::run`] flushes what is left and returns.
+//! Items are flushed in the order of their submission, one flush at a time. While a flush runs the next batch gathers;
+//! where that would make batches too small to be worth their price, flushes keep a pace. The first after a lull begins
+//! at once. Nothing is retried here and nothing is dropped: when every [`Batcher`] is gone, [`Flusher::run`] flushes
+//! what is left and returns.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -13,13 +13,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// When a batch is full, and how much may wait for it.
+/// When a flush begins, what it holds, and how much may wait for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Items in a flush, at most.
     pub size: NonZeroUsize,
-    /// How long the oldest item waits for others.
-    pub age: Duration,
+    /// From the beginning of a flush to that of the next; zero lets the next begin as soon as the one before is done.
+    pub pace: Duration,
+    /// So many items do not wait for the pace.
+    pub enough: NonZeroUsize,
     /// Items that wait outside the running flush; further callers wait for room.
     pub queue: NonZeroUsize,
 }
@@ -36,7 +38,6 @@ pub enum SubmitError<E> {
 
 struct Entry<T, R, E> {
     item: T,
-    submitted: Instant,
     answer: oneshot::Sender<Result<R, SubmitError<E>>>,
 }
 
@@ -65,7 +66,7 @@ impl<T, R, E> Batcher<T, R, E> {
     /// [`SubmitError::Flush`] with the error of the flush, [`SubmitError::Stopped`] where nobody flushes any more.
     pub async fn submit(&self, item: T) -> Result<R, SubmitError<E>> {
         let (answer, result) = oneshot::channel();
-        let entry = Entry { item, submitted: Instant::now(), answer };
+        let entry = Entry { item, answer };
         self.queue.send(entry).await.map_err(|_| SubmitError::Stopped)?;
         result.await.unwrap_or(Err(SubmitError::Stopped))
     }
@@ -81,7 +82,9 @@ impl<T, R, E: Clone> Flusher<T, R, E> {
         F: FnMut(Vec<T>) -> W,
         W: Future<Output = Result<Vec<R>, E>>,
     {
-        while let Some(batch) = self.gather().await {
+        let mut next = Instant::now();
+        while let Some(batch) = self.gather(next).await {
+            next = Instant::now() + self.limits.pace;
             let (items, answers): (Vec<T>, Vec<_>) =
                 batch.into_iter().map(|entry| (entry.item, entry.answer)).unzip();
             // A caller that no longer waits has given up its result, not its item: a failed send is no loss.
@@ -100,20 +103,16 @@ impl<T, R, E: Clone> Flusher<T, R, E> {
         }
     }
 
-    /// The next batch; `None` at the end.
-    async fn gather(&mut self) -> Option<Vec<Entry<T, R, E>>> {
-        let size = self.limits.size.get();
+    /// The next batch, by `due` or once it is large enough; `None` at the end.
+    async fn gather(&mut self, due: Instant) -> Option<Vec<Entry<T, R, E>>> {
+        let Limits { size, enough, .. } = self.limits;
         let mut batch = Vec::new();
-        self.queue.recv_many(&mut batch, size).await;
-        let due = batch.first()?.submitted + self.limits.age;
-        while batch.len() < size {
-            let room = size - batch.len();
-            match timeout_at(due, self.queue.recv_many(&mut batch, room)).await {
-                Ok(received) if received > 0 => {}
-                Ok(_) | Err(_) => break,
-            }
+        let mut received = self.queue.recv_many(&mut batch, size.get()).await;
+        while received > 0 && batch.len() < enough.min(size).get() {
+            let room = size.get() - batch.len();
+            received = timeout_at(due, self.queue.recv_many(&mut batch, room)).await.unwrap_or(0);
         }
-        Some(batch)
+        (!batch.is_empty()).then_some(batch)
     }
 }
 
@@ -146,9 +145,9 @@ mod tests {
 
     type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
 
-    fn limits(size: usize, age: Duration, queue: usize) -> Limits {
+    fn limits(size: usize, pace: Duration, queue: usize) -> Limits {
         let at_least_one = |n| NonZeroUsize::new(n).unwrap();
-        Limits { size: at_least_one(size), age, queue: at_least_one(queue) }
+        Limits { size: at_least_one(size), pace, enough: at_least_one(3), queue: at_least_one(queue) }
     }
 
     /// A running batcher that doubles each item and keeps the batches it saw.
@@ -173,13 +172,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_batch_does_not_wait_and_a_small_one_waits_its_age() {
-        let (batcher, _, _task) = doubling(limits(2, Duration::from_secs(5), 100));
+    async fn flushes_keep_a_pace_unless_enough_wait() {
+        let (batcher, batches, _task) = doubling(limits(4, Duration::from_secs(5), 100));
         let start = Instant::now();
-        join_all([batcher.submit(1), batcher.submit(2)]).await;
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        batcher.submit(3).await.unwrap();
+        batcher.submit(1).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO, "the first has nobody to wait for");
+        join_all([batcher.submit(2), batcher.submit(3)]).await;
         assert_eq!(start.elapsed().as_secs(), 5);
+        join_all([4, 5, 6].map(|n| batcher.submit(n))).await;
+        assert_eq!(start.elapsed().as_secs(), 5, "three are enough");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let after_a_lull = Instant::now();
+        batcher.submit(7).await.unwrap();
+        assert_eq!(after_a_lull.elapsed(), Duration::ZERO);
+        assert_eq!(*batches.lock().unwrap(), [vec![1], vec![2, 3], vec![4, 5, 6], vec![7]]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -210,14 +216,15 @@ mod tests {
     async fn what_is_queued_is_flushed_at_once_at_the_end() {
         let (batcher, batches, task) = doubling(limits(100, Duration::from_secs(60), 100));
         let start = Instant::now();
+        batcher.submit(6).await.unwrap();
         for n in [7, 8] {
             let mut submitted = Box::pin(batcher.submit(n));
             assert!(poll!(&mut submitted).is_pending());
         }
         drop(batcher);
         task.await.unwrap();
-        assert_eq!(*batches.lock().unwrap(), [[7, 8]]);
-        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(*batches.lock().unwrap(), [vec![6], vec![7, 8]]);
+        assert_eq!(start.elapsed(), Duration::ZERO, "nobody else can come");
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,7 +27,7 @@ use super::outbox::StoreOutbox;
 use super::parts::{Parts, token_of};
 use super::receipts::{ReceiptBook, file_parked, write_receipts};
 use super::rules::templates;
-use super::tracking::{Events, StoreDirectory, TrackingTokens};
+use super::tracking::{Events, TrackingTokens};
 use super::watches;
 use crate::access;
 use crate::admin;
@@ -310,14 +310,13 @@ impl Daemon {
                 Ok::<(), Error>(())
             });
         }
-        let directory = Arc::new(StoreDirectory::new(self.store.clone()));
-        let intake = Events {
+        let (intake, directory) = Events {
             store: self.store.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             publish: self.config.amqp.is_some(),
         }
-        .start(&self.config.tracking, directory.clone(), &self.supervisor, &self.parts.events)?;
+        .start(&self.config.tracking, &self.supervisor, &self.parts.events)?;
         let router = crate::track::router(Tracker {
             tokens: Arc::new(TrackingTokens(self.keyring.clone())),
             directory,

@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 
 use super::receipts::{GROUP, ReceiptBook};
-use super::tracking::Flushed;
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
 use crate::config::{Config, ProviderConfig, ProviderKind};
 use crate::model::Receipt;
@@ -49,9 +48,9 @@ fn hook(settings: &ProviderConfig, public_url: &str) -> Result<Option<Arc<dyn Ho
 }
 
 /// What calls bring, one item a call.
-type Calls = Batcher<Vec<Receipt>, (), Flushed>;
+type Calls = Batcher<Vec<Receipt>, (), track::Unavailable>;
 
-pub(super) type CallFlusher = Flusher<Vec<Receipt>, (), Flushed>;
+pub(super) type CallFlusher = Flusher<Vec<Receipt>, (), track::Unavailable>;
 
 /// The hooks as the public routes take them, and the writer behind them all.
 pub(super) fn behind_routes(
@@ -60,7 +59,7 @@ pub(super) fn behind_routes(
 ) -> (HashMap<String, Arc<dyn track::Hook>>, CallFlusher) {
     const SIZE: NonZeroUsize = NonZeroUsize::new(256).expect("is not 0");
     const QUEUE: NonZeroUsize = NonZeroUsize::new(256).expect("is not 0");
-    let (calls, flusher) = batcher(Limits { size: SIZE, age: Duration::ZERO, queue: QUEUE });
+    let (calls, flusher) = batcher(Limits { size: SIZE, pace: Duration::ZERO, enough: SIZE, queue: QUEUE });
     let adapted = hooks.into_iter().map(|(name, hook)| {
         let hook: Arc<dyn track::Hook> =
             Arc::new(AccountHook { hook, calls: calls.clone(), unheard: unheard.clone() });
@@ -80,7 +79,7 @@ pub(super) async fn write_calls(flusher: CallFlusher, book: ReceiptBook) {
                 for group in calls.concat().chunks(GROUP) {
                     book.write(group).await.map_err(|error| {
                         outage.goes_on(&error);
-                        Flushed
+                        track::Unavailable
                     })?;
                 }
                 outage.ends();

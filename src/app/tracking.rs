@@ -24,6 +24,16 @@ use crate::track::{
 
 /// Events between the requests and whatever makes them durable; more are dropped.
 const EVENT_QUEUE: usize = 100_000;
+/// Groups that follow one another begin so far apart, unless [`ENOUGH`] events wait: each group costs the store a
+/// transaction, and an answer waits for one that reads and one that writes.
+const PACE: Duration = Duration::from_millis(4);
+const ENOUGH: NonZeroUsize = NonZeroUsize::new(32).expect("is not 0");
+const GROUPS: Limits = Limits {
+    size: NonZeroUsize::new(1_000).expect("is not 0"),
+    pace: PACE,
+    enough: ENOUGH,
+    queue: NonZeroUsize::new(4_096).expect("is not 0"),
+};
 /// Links kept in memory, at most; beyond that all are read again.
 const LINKS: usize = 65_536;
 
@@ -49,12 +59,31 @@ impl Tokens for TrackingTokens {
 pub(super) struct StoreDirectory {
     store: Arc<dyn Store>,
     links: Mutex<HashMap<(CampaignNo, LinkNo), String>>,
+    /// Deliveries that are asked for gather while the previous group is being read.
+    deliveries: Batcher<DeliveryKey, Option<Delivered>, Unavailable>,
 }
 
+type DeliveryReader = Flusher<DeliveryKey, Option<Delivered>, Unavailable>;
+
 impl StoreDirectory {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        StoreDirectory { store, links: Mutex::default() }
+    fn new(store: Arc<dyn Store>) -> (Self, DeliveryReader) {
+        let (deliveries, reader) = batcher(GROUPS);
+        (StoreDirectory { store, links: Mutex::default(), deliveries }, reader)
     }
+}
+
+/// Reads groups until the directory is gone.
+async fn read_deliveries(reader: DeliveryReader, store: Arc<dyn Store>) {
+    reader
+        .run(|keys: Vec<DeliveryKey>| {
+            let store = store.clone();
+            async move {
+                let sent = store.sent_at(&keys).await.map_err(|error| away(&error))?;
+                let delivered = |key| sent.get(key).map(|&(at, links)| Delivered { at, links });
+                Ok(keys.iter().map(delivered).collect())
+            }
+        })
+        .await;
 }
 
 #[async_trait]
@@ -75,8 +104,7 @@ impl Directory for StoreDirectory {
     }
 
     async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<Delivered>, Unavailable> {
-        let sent = self.store.sent_at(delivery).await.map_err(|_| Unavailable)?;
-        Ok(sent.map(|(at, links)| Delivered { at, links }))
+        self.deliveries.submit(delivery).await.map_err(|_| Unavailable)
     }
 }
 
@@ -90,21 +118,27 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Starts what takes events to the store, if need be by the disk; it ends once the intake is gone.
+    /// Starts what takes events to the store, if need be by the disk, and the directory by which they are judged; both end
+    /// once intake and directory are gone.
     ///
     /// # Errors
     /// The spool's folder cannot be used.
     pub(super) fn start(
         self,
         settings: &config::Tracking,
-        directory: Arc<StoreDirectory>,
         supervisor: &Supervisor,
         part: &Shutdown,
-    ) -> Result<EventIntake> {
+    ) -> Result<(EventIntake, Arc<StoreDirectory>)> {
         let folder =
             Settings { folder: settings.spool.clone(), limit: settings.spool_limit, age: settings.spool_age };
         let spool =
             Spool::open(&folder, self.clock.clone(), self.metrics.clone()).context("tracking.spool")?;
+        let (directory, reader) = StoreDirectory::new(self.store.clone());
+        let (directory, store) = (Arc::new(directory), self.store.clone());
+        supervisor.spawn("delivery reader", part, async {
+            read_deliveries(reader, store).await;
+            Ok::<(), Error>(())
+        });
         let (recorder, flusher) = event_recorder();
         supervisor.spawn("event writer", part, async {
             write_events(flusher, self).await;
@@ -116,29 +150,29 @@ impl Events {
             addresses: settings.machine_addresses.and_then(|most| usize::try_from(most).ok()),
         };
         let recorder = Arc::new(recorder);
-        let backing = Backing { rules, directory, recorder, spool, patience: Patience::default().store };
+        let backing = Backing {
+            rules,
+            directory: directory.clone(),
+            recorder,
+            spool,
+            patience: Patience::default().store,
+        };
         let (intake, worker) = EventIntake::new(EVENT_QUEUE, backing);
         supervisor.spawn("event intake", part, async {
             worker.await;
             Ok::<(), Error>(())
         });
-        Ok(intake)
+        Ok((intake, directory))
     }
 }
 
 /// Events gather while the previous group is being written.
-struct EventRecorder(Batcher<Event, (), Flushed>);
+struct EventRecorder(Batcher<Event, (), Unavailable>);
 
-/// Why a whole group was not written; each of its items is offered again.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Flushed;
-
-type EventFlusher = Flusher<Event, (), Flushed>;
+type EventFlusher = Flusher<Event, (), Unavailable>;
 
 fn event_recorder() -> (EventRecorder, EventFlusher) {
-    const SIZE: NonZeroUsize = NonZeroUsize::new(1_000).expect("is not 0");
-    const QUEUE: NonZeroUsize = NonZeroUsize::new(4_096).expect("is not 0");
-    let (recorder, flusher) = batcher(Limits { size: SIZE, age: Duration::ZERO, queue: QUEUE });
+    let (recorder, flusher) = batcher(GROUPS);
     (EventRecorder(recorder), flusher)
 }
 
@@ -171,7 +205,7 @@ async fn write_events(flusher: EventFlusher, to: Events) {
 }
 
 /// A group that the store refuses is taken apart, so that one bad event does not hold the others up.
-async fn write(store: &dyn Store, events: &[Event], publish: bool) -> Result<(), Flushed> {
+async fn write(store: &dyn Store, events: &[Event], publish: bool) -> Result<(), Unavailable> {
     match store.record_events(events, publish).await {
         Ok(_) => return Ok(()),
         Err(error) if error.is_transient() => return Err(away(&error)),
@@ -190,8 +224,33 @@ async fn write(store: &dyn Store, events: &[Event], publish: bool) -> Result<(),
     Ok(())
 }
 
-fn away(error: &Error) -> Flushed {
+/// Why a whole group was not read or written; each of its items is offered again.
+fn away(error: &Error) -> Unavailable {
     // The spool tells that it takes them.
     debug!(error = error as &dyn std::error::Error, "events wait for the store");
-    Flushed
+    Unavailable
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::model::ContactNo;
+    use crate::store::postgres::PgStore;
+
+    #[tokio::test]
+    async fn a_store_that_is_away_is_away_for_the_whole_group() {
+        let nowhere = PgStore::new("postgres://nobody@127.0.0.1:1/nothing", 1).unwrap();
+        let store: Arc<dyn Store> = Arc::new(nowhere);
+        let (directory, reader) = StoreDirectory::new(store.clone());
+        let reading = tokio::spawn(read_deliveries(reader, store));
+        let asked = (0..3).map(|number| {
+            let contact = ContactNo(number);
+            directory.sent_at(DeliveryKey { campaign: CampaignNo(1), contact, occurrence: 0 })
+        });
+        assert_eq!(join_all(asked).await, [Err(Unavailable); 3]);
+        drop(directory);
+        reading.await.unwrap();
+    }
 }

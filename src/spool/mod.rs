@@ -118,7 +118,8 @@ impl Spool {
         let (log, grew, fails) = (Mutex::new(log), Notify::new(), AtomicBool::new(false));
         let shared = Arc::new(Shared { log, age, grew, fails, clock, metrics });
         shared.with(|_| {});
-        let (keeper, flusher) = batcher(Limits { size: GROUP, age: Duration::ZERO, queue: QUEUE });
+        let (keeper, flusher) =
+            batcher(Limits { size: GROUP, pace: Duration::ZERO, enough: GROUP, queue: QUEUE });
         Ok((Spool { queue: keeper, shared: shared.clone() }, Writer { queue: flusher, shared }))
     }
 

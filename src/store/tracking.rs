@@ -1,5 +1,7 @@
 //! Events into the ledger, the contact and the counters; events out to the broker.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,9 +19,9 @@ pub trait Tracking: Send + Sync {
     /// A campaign's link as its template writes it.
     async fn link(&self, campaign: CampaignNo, link: LinkNo) -> Result<Option<String>>;
 
-    /// When the provider took the delivery, or its receipt says that it arrived, or now where it is still on its way; and
-    /// how many links its campaign tracks.
-    async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>>;
+    /// Of those deliveries that were handed over or still may be: when the provider took it, or its receipt says that it
+    /// arrived, or now where it is still on its way; and how many links its campaign tracks.
+    async fn sent_at(&self, deliveries: &[DeliveryKey]) -> Result<HashMap<DeliveryKey, (Timestamp, usize)>>;
 
     /// The oldest outgoing events; none while another daemon publishes. Who asked last keeps the duty for some seconds.
     async fn outbox(&self, me: Incarnation, limit: u32) -> Result<Vec<OutboxRow>>;

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
+use tokio_postgres::Row;
 
 use super::cached;
 use super::counters::Deltas;
-use super::tracking::Context;
+use super::tracking::{Context, KEYS, Keys, key};
 use crate::model::{CampaignNo, DeliveryKey, Event, EventKind};
 use crate::store::Result;
 use crate::store::metric::{
@@ -31,6 +32,13 @@ struct Engagement {
 }
 
 impl Engagement {
+    fn after(mut self, events: &[&Event], deltas: &mut Deltas) -> Self {
+        for event in events {
+            self.apply(event, deltas);
+        }
+        self
+    }
+
     /// Applies one event; a person's first open or click of a delivery counts once as unique.
     fn apply(&mut self, event: &Event, deltas: &mut Deltas) {
         let campaign = event.delivery.campaign;
@@ -89,7 +97,17 @@ fn span(first: &mut Option<Timestamp>, last: &mut Option<Timestamp>, at: Timesta
     *last = Some(last.map_or(at, |last| last.max(at)));
 }
 
-/// Makes the rows exist, locks them in the order of keys, applies the events, writes them back.
+/// What an event does besides being counted.
+fn engages(event: &Event) -> bool {
+    match event.kind {
+        EventKind::Opened | EventKind::Clicked => event.machine.is_none(),
+        EventKind::Unsubscribed | EventKind::Complained => true,
+        EventKind::Replied | EventKind::Delivered | EventKind::Bounced => false,
+    }
+}
+
+/// Inserts the rows of deliveries that had none, then locks the others, applies the events and writes them back; both in the
+/// order of keys.
 pub(super) async fn write_engagement(
     transaction: &Transaction<'_>,
     events: &[&Event],
@@ -97,75 +115,112 @@ pub(super) async fn write_engagement(
 ) -> Result<()> {
     let mut by_key: BTreeMap<DeliveryKey, Vec<&Event>> = BTreeMap::new();
     for event in events {
-        by_key.entry(event.delivery).or_default().push(event);
+        if engages(event) {
+            by_key.entry(event.delivery).or_default().push(event);
+        } else {
+            Engagement::default().apply(event, deltas);
+        }
     }
     if by_key.is_empty() {
         return Ok(());
     }
-    let campaigns: Vec<i64> = by_key.keys().map(|key| key.campaign.0).collect();
-    let contacts: Vec<i64> = by_key.keys().map(|key| key.contact.0).collect();
-    let occurrences: Vec<i64> = by_key.keys().map(|key| key.occurrence).collect();
-    cached::execute(
-        transaction,
-        "INSERT INTO engagement (campaign, contact, occurrence)
-         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING",
-        &[&campaigns, &contacts, &occurrences],
-    )
-    .await?;
-    let rows = cached::query(
-        transaction,
-        "SELECT e.first_open_at, e.last_open_at, e.first_click_at, e.last_click_at, e.unsubscribed_at, e.complained_at,
-                e.opens, e.clicks, e.links
-         FROM engagement e JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (campaign, contact, occurrence)
-             ON e.campaign = n.campaign AND e.contact = n.contact AND e.occurrence = n.occurrence
-         ORDER BY e.campaign, e.contact, e.occurrence FOR UPDATE OF e",
-        &[&campaigns, &contacts, &occurrences],
-    )
-    .await?;
-    let mut changed = Vec::with_capacity(rows.len());
-    for (row, events) in rows.iter().zip(by_key.values()) {
-        let mut engagement = Engagement {
-            first_open_at: row.get(0),
-            last_open_at: row.get(1),
-            first_click_at: row.get(2),
-            last_click_at: row.get(3),
-            unsubscribed_at: row.get(4),
-            complained_at: row.get(5),
-            opens: row.get(6),
-            clicks: row.get(7),
-            links: row.get(8),
-        };
-        for event in events {
-            engagement.apply(event, deltas);
-        }
-        changed.push(engagement);
+    let fresh: BTreeMap<DeliveryKey, Engagement> = by_key
+        .iter()
+        .map(|(key, events)| (*key, Engagement::default().after(events, &mut Deltas::default())))
+        .collect();
+    for row in write(transaction, &insert(), &fresh).await? {
+        let events = by_key.remove(&key(&row)).unwrap_or_default();
+        Engagement::default().after(&events, deltas);
     }
-    update_engagement(transaction, (&campaigns, &contacts, &occurrences), &changed).await
+    if by_key.is_empty() {
+        return Ok(());
+    }
+    let mut changed = BTreeMap::new();
+    for (key, engagement) in lock(transaction, by_key.keys().copied().collect()).await? {
+        if let Some(events) = by_key.get(&key) {
+            changed.insert(key, engagement.after(events, deltas));
+        }
+    }
+    write(transaction, &update(), &changed).await?;
+    Ok(())
 }
 
-async fn update_engagement(
+/// Locks rows that exist, one after the other.
+async fn lock(transaction: &Transaction<'_>, keys: Keys) -> Result<Vec<(DeliveryKey, Engagement)>> {
+    let sql = format!(
+        "SELECT e.campaign, e.contact, e.occurrence, e.first_open_at, e.last_open_at, e.first_click_at, e.last_click_at,
+                e.unsubscribed_at, e.complained_at, e.opens, e.clicks, e.links
+         FROM {KEYS}
+         CROSS JOIN LATERAL (SELECT * FROM engagement x WHERE x.campaign = n.campaign AND x.contact = n.contact
+                                 AND x.occurrence = n.occurrence LIMIT 1 FOR UPDATE) e"
+    );
+    let rows =
+        cached::query(transaction, &sql, &[&keys.campaigns, &keys.contacts, &keys.occurrences]).await?;
+    let engagement = |row: &Row| Engagement {
+        first_open_at: row.get(3),
+        last_open_at: row.get(4),
+        first_click_at: row.get(5),
+        last_click_at: row.get(6),
+        unsubscribed_at: row.get(7),
+        complained_at: row.get(8),
+        opens: row.get(9),
+        clicks: row.get(10),
+        links: row.get(11),
+    };
+    Ok(rows.iter().map(|row| (key(row), engagement(row))).collect())
+}
+
+const COLUMNS: &str = "first_open_at, last_open_at, first_click_at, last_click_at, unsubscribed_at, complained_at, opens, clicks";
+
+/// What [`write`] binds.
+fn rows() -> String {
+    format!(
+        "unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+                $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::integer[], $11::integer[], $12::text[])
+             AS n (campaign, contact, occurrence, {COLUMNS}, links)"
+    )
+}
+
+/// Returns the keys of the rows that were not there yet.
+fn insert() -> String {
+    format!(
+        "INSERT INTO engagement (campaign, contact, occurrence, {COLUMNS}, links)
+         SELECT campaign, contact, occurrence, {COLUMNS}, links::smallint[] FROM {} ORDER BY 1, 2, 3
+         ON CONFLICT DO NOTHING RETURNING campaign, contact, occurrence",
+        rows()
+    )
+}
+
+/// Finds each row by its key, whatever the planner thinks of the table's size.
+fn update() -> String {
+    format!(
+        "UPDATE engagement e SET ({COLUMNS}, links) =
+             ROW (n.first_open_at, n.last_open_at, n.first_click_at, n.last_click_at, n.unsubscribed_at, n.complained_at,
+                  n.opens, n.clicks, n.links::smallint[])
+         FROM {}, LATERAL (SELECT x.ctid FROM engagement x WHERE x.campaign = n.campaign AND x.contact = n.contact
+                               AND x.occurrence = n.occurrence LIMIT 1) AS t
+         WHERE e.ctid = t.ctid",
+        rows()
+    )
+}
+
+async fn write(
     transaction: &Transaction<'_>,
-    (campaigns, contacts, occurrences): (&[i64], &[i64], &[i64]),
-    changed: &[Engagement],
-) -> Result<()> {
-    let column = |of: fn(&Engagement) -> Option<Timestamp>| changed.iter().map(of).collect::<Vec<_>>();
-    let opens: Vec<i32> = changed.iter().map(|engagement| engagement.opens).collect();
-    let clicks: Vec<i32> = changed.iter().map(|engagement| engagement.clicks).collect();
-    let links: Vec<String> = changed.iter().map(|engagement| array_literal(&engagement.links)).collect();
-    cached::execute(
+    sql: &str,
+    engagement: &BTreeMap<DeliveryKey, Engagement>,
+) -> Result<Vec<Row>> {
+    let keys: Keys = engagement.keys().copied().collect();
+    let column = |of: fn(&Engagement) -> Option<Timestamp>| engagement.values().map(of).collect::<Vec<_>>();
+    let opens: Vec<i32> = engagement.values().map(|engagement| engagement.opens).collect();
+    let clicks: Vec<i32> = engagement.values().map(|engagement| engagement.clicks).collect();
+    let links: Vec<String> = engagement.values().map(|engagement| array_literal(&engagement.links)).collect();
+    cached::query(
         transaction,
-        "UPDATE engagement e SET first_open_at = n.first_open_at, last_open_at = n.last_open_at,
-             first_click_at = n.first_click_at, last_click_at = n.last_click_at, unsubscribed_at = n.unsubscribed_at,
-             complained_at = n.complained_at, opens = n.opens, clicks = n.clicks, links = n.links::smallint[]
-         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
-                     $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::integer[], $11::integer[], $12::text[])
-             AS n (campaign, contact, occurrence, first_open_at, last_open_at, first_click_at, last_click_at,
-                   unsubscribed_at, complained_at, opens, clicks, links)
-         WHERE e.campaign = n.campaign AND e.contact = n.contact AND e.occurrence = n.occurrence",
+        sql,
         &[
-            &campaigns,
-            &contacts,
-            &occurrences,
+            &keys.campaigns,
+            &keys.contacts,
+            &keys.occurrences,
             &column(|engagement| engagement.first_open_at),
             &column(|engagement| engagement.last_open_at),
             &column(|engagement| engagement.first_click_at),
@@ -177,8 +232,7 @@ async fn update_engagement(
             &links,
         ],
     )
-    .await?;
-    Ok(())
+    .await
 }
 
 /// PostgreSQL has no arrays of arrays of different lengths, so each travels as its text.
@@ -239,8 +293,9 @@ pub(super) async fn write_contacts(
         .values()
         .map(|activity| format!("{{{}}}", activity.hours.map(|count| count.to_string()).join(",")))
         .collect();
-    cached::execute(
-        transaction,
+    let added: Vec<String> =
+        (1..=24).map(|hour| format!("coalesce(w.hours[{hour}], 0) + excluded.hours[{hour}]")).collect();
+    let sql = format!(
         "INSERT INTO contact_engagement AS w (contact, first_open_at, last_open_at, first_click_at, last_click_at, opens, clicks, hours)
          SELECT n.contact, n.first_open, n.last_open, n.first_click, n.last_click, n.opens, n.clicks, n.hours::integer[]
          FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
@@ -253,7 +308,12 @@ pub(super) async fn write_contacts(
              first_click_at = least(w.first_click_at, excluded.first_click_at),
              last_click_at = greatest(w.last_click_at, excluded.last_click_at),
              opens = w.opens + excluded.opens, clicks = w.clicks + excluded.clicks,
-             hours = ARRAY(SELECT coalesce(w.hours[i], 0) + excluded.hours[i] FROM generate_series(1, 24) i)",
+             hours = ARRAY[{}]",
+        added.join(", ")
+    );
+    cached::execute(
+        transaction,
+        &sql,
         &[
             &contacts,
             &column(|activity| activity.first_open),

@@ -42,7 +42,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
+use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, QueueMode, RecyclingMethod, Runtime};
 use tokio::sync::OnceCell;
 use tokio_postgres::error::SqlState;
 
@@ -109,6 +109,8 @@ impl PgStore {
         );
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(connections)
+            // The connection that was used last has its statements prepared and its server's memory warm.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECTION_WAIT))
             .create_timeout(Some(CONNECTION_WAIT))
@@ -167,12 +169,18 @@ impl PgStore {
         Ok(())
     }
 
+    /// Not for a transaction that makes partitions: what it sees here is remembered beyond it.
     async fn has_partition(&self, client: &impl GenericClient, campaign: CampaignNo) -> Result<bool> {
-        if self.partitions.lock().is_ok_and(|known| known.contains(&(campaign.0 / CAMPAIGNS_A_PARTITION))) {
+        let partition = campaign.0 / CAMPAIGNS_A_PARTITION;
+        if self.partitions.lock().is_ok_and(|known| known.contains(&partition)) {
             return Ok(true);
         }
         let sql = "SELECT to_regclass($1) IS NOT NULL";
-        Ok(client.query_one(sql, &[&deliveries_table(campaign)]).await?.get(0))
+        let exists = client.query_one(sql, &[&deliveries_table(campaign)]).await?.get(0);
+        if let (true, Ok(mut known)) = (exists, self.partitions.lock()) {
+            known.insert(partition);
+        }
+        Ok(exists)
     }
 
     /// Numbers of providers' names. Must run outside a transaction: a number that rolls back must not be remembered.
@@ -218,8 +226,8 @@ impl PgStore {
 const KEYED: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off; SET LOCAL enable_memoize = off";
 
-/// Follows [`KEYED`] in the ledger's commits: their statements are written so that rows are found by key, whatever the
-/// planner thinks of the tables' sizes, and planning them again for every commit costs more than the look-ups.
+/// For transactions whose every statement finds its rows by key, whatever the planner thinks of the tables' sizes:
+/// planning them again each time costs more than the look-ups. Goes with [`KEYED`].
 const ONE_PLAN: &str = "SET LOCAL plan_cache_mode = force_generic_plan";
 
 const PARTITION_LOCK: i64 = 0x6361_6d70_0002;

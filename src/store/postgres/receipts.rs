@@ -32,7 +32,7 @@ impl Receipts for PgStore {
             owners: owners(&transaction, receipts).await?,
         };
         let mut told = known.told(receipts);
-        let new = told.insert(&transaction).await?;
+        let new = told.insert(&transaction, &known.contexts).await?;
         let mut deltas = Deltas::default();
         let filed = file(&transaction, receipts, &known, &new, &mut deltas).await?;
         told.write_back(&transaction, &known.contexts, &mut deltas).await?;
@@ -148,8 +148,13 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// Inserts the events and keeps those that were not there yet; returns their ids.
-    async fn insert(&mut self, transaction: &Transaction<'_>) -> Result<BTreeSet<Uuid>> {
-        let mut new = insert_events(transaction, &self.events.iter().collect::<Vec<_>>()).await?;
+    async fn insert(
+        &mut self,
+        transaction: &Transaction<'_>,
+        contexts: &HashMap<DeliveryKey, Context>,
+    ) -> Result<BTreeSet<Uuid>> {
+        let events: Vec<&Event> = self.events.iter().collect();
+        let mut new = insert_events(transaction, &events, contexts).await?;
         new.extend(insert_addressed(transaction, &self.addressed).await?);
         self.events.retain(|event| new.contains(&event.id));
         self.events.sort_by_key(|event| (event.delivery, event.at));

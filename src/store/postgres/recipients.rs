@@ -157,6 +157,16 @@ impl PgStore {
             }
         }
         rows.sort_unstable();
+        if rows.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut found = find_addresses(client, channel, &rows).await?;
+        if consent_source.is_none() {
+            rows.retain(|(address, _)| !found.contains_key(*address));
+        }
+        if rows.is_empty() {
+            return Ok(found);
+        }
         let mut hashes = Vec::with_capacity(rows.len());
         for (address, _) in &rows {
             hashes.push(self.address_hash(channel, address).await?);
@@ -174,13 +184,25 @@ impl PgStore {
                 &[&channel.code(), &owners, &addresses, &hashes, &consent_source],
             )
             .await?;
-        let rows = cached::query(client,
-                "SELECT address, contact, number FROM addresses WHERE channel = $1 AND app = '' AND address = ANY($2)",
-                &[&channel.code(), &addresses],
-            )
-            .await?;
-        Ok(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
+        found.extend(find_addresses(client, channel, &rows).await?);
+        Ok(found)
     }
+}
+
+/// Owners and numbers of the addresses in `rows` that somebody has.
+async fn find_addresses(
+    client: &impl GenericClient,
+    channel: Channel,
+    rows: &[(&str, i64)],
+) -> Result<HashMap<String, (i64, i64)>> {
+    let addresses: Vec<&str> = rows.iter().map(|(address, _)| *address).collect();
+    let rows = cached::query(
+        client,
+        "SELECT address, contact, number FROM addresses WHERE channel = $1 AND app = '' AND address = ANY($2)",
+        &[&channel.code(), &addresses],
+    )
+    .await?;
+    Ok(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
 }
 
 /// An entry under the id that its contact has, or will have.
@@ -230,7 +252,15 @@ async fn find_or_make_contacts(
         let known = ids.entry(&entry.id).or_insert((described, entry.made));
         known.0 |= described;
     }
-    let mut rows: Vec<_> = ids.into_iter().collect();
+    let mut found = find_contacts(client, ids.keys().copied().collect()).await?;
+    let lacking = |id: &str, described: bool| match found.get(id) {
+        Some((_, stub)) => *stub && described,
+        None => true,
+    };
+    let mut rows: Vec<_> = ids.into_iter().filter(|(id, (described, _))| lacking(id, *described)).collect();
+    if rows.is_empty() {
+        return Ok(found);
+    }
     rows.sort_unstable();
     let names: Vec<&str> = rows.iter().map(|(id, _)| *id).collect();
     let stubs: Vec<bool> = rows.iter().map(|(_, (described, _))| !described).collect();
@@ -251,10 +281,15 @@ async fn find_or_make_contacts(
         &[&names, &stubs],
     )
     .await?;
+    found.extend(find_contacts(client, names).await?);
+    Ok(found)
+}
+
+async fn find_contacts(client: &impl GenericClient, ids: Vec<&str>) -> Result<HashMap<String, (i64, bool)>> {
     let rows = cached::query(
         client,
         "SELECT external_id, number, stub FROM contacts WHERE external_id = ANY($1)",
-        &[&names],
+        &[&ids],
     )
     .await?;
     Ok(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())

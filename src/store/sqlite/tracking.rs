@@ -68,8 +68,13 @@ impl Tracking for SqliteStore {
         self.read(move |connection| url(connection, campaign, link)).await
     }
 
-    async fn sent_at(&self, delivery: DeliveryKey) -> Result<Option<(Timestamp, usize)>> {
-        self.read(move |connection| sent_at(connection, delivery)).await
+    async fn sent_at(&self, deliveries: &[DeliveryKey]) -> Result<HashMap<DeliveryKey, (Timestamp, usize)>> {
+        let deliveries = deliveries.to_vec();
+        self.read(move |connection| {
+            let sent = |key| Ok(sent_at(connection, key)?.map(|sent| (key, sent)));
+            deliveries.into_iter().filter_map(|key| sent(key).transpose()).collect()
+        })
+        .await
     }
 
     /// The file has one daemon.

@@ -4,6 +4,7 @@
 //! only thread of the runtime waits: to the simulation it is a point in time, and delays around it are virtual. After
 //! each call the law is checked.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -180,7 +181,7 @@ passes!(References {
 passes!(Tracking {
     record_events(events: &[Event], publish: bool) -> u64;
     link(campaign: CampaignNo, link: LinkNo) -> Option<String>;
-    sent_at(delivery: DeliveryKey) -> Option<(Timestamp, usize)>;
+    sent_at(deliveries: &[DeliveryKey]) -> HashMap<DeliveryKey, (Timestamp, usize)>;
     outbox(me: Incarnation, limit: u32) -> Vec<OutboxRow>;
     outbox_done(numbers: &[i64]) -> ();
 });

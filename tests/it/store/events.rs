@@ -177,7 +177,10 @@ async fn an_event_of_an_unknown_delivery_is_dropped(bed: &Bed) {
     let far = DeliveryKey { campaign: campaignd::model::CampaignNo(1 << 40), ..to[0] };
     let events = [stranger, to[0], far].map(|delivery| event(delivery, EventKind::Opened));
     assert_eq!(bed.store.record_events(&events, true).await.unwrap(), 1);
-    assert_eq!(bed.store.sent_at(far).await.unwrap(), None);
+    assert_eq!(
+        bed.store.sent_at(&[stranger, to[0], far]).await.unwrap().into_keys().collect::<Vec<_>>(),
+        [to[0]]
+    );
 }
 
 async fn the_timeline_shows_newest_first(bed: &Bed) {
@@ -228,11 +231,11 @@ async fn sent_is_known_once_it_was_taken(bed: &Bed) {
     let lease = bed.lease(me).await.pop().unwrap();
     let delivery = key(&lease, &lease.members[0]);
     bed.intend(me, &lease).await.unwrap();
-    let (on_its_way, _) = bed.store.sent_at(delivery).await.unwrap().unwrap();
+    let (on_its_way, _) = bed.store.sent_at(&[delivery]).await.unwrap()[&delivery];
     assert!(Timestamp::now().duration_since(on_its_way).abs() < SignedDuration::from_secs(60));
     let outcomes = all_accepted(&lease);
     bed.store.record(me, &outcomes).await.unwrap();
-    let (at, links) = bed.store.sent_at(delivery).await.unwrap().unwrap();
+    let (at, links) = bed.store.sent_at(&[delivery]).await.unwrap()[&delivery];
     assert_eq!((at.as_millisecond(), links), (outcomes.settled[0].at.as_millisecond(), 2));
     assert_eq!(bed.store.link(number, LinkNo(0)).await.unwrap().as_deref(), Some("https://shop.example/a"));
     assert_eq!(bed.store.link(number, LinkNo(9)).await.unwrap(), None);
