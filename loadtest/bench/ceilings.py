@@ -7,7 +7,9 @@ from .bed import SCENARIOS, Program, variables
 from .results import Result
 from .services import free_port, listening, run, until
 
-CLIENTS = {"relay": "smtp", "wechat": "wechat", "fcm": "fcm", "aliyun": "aliyun"}
+# The account, what its sink speaks, and after how many milliseconds that answers.
+CLIENTS = {"relay": ("relay", "smtp", 0), "relay-20ms": ("relay", "smtp", 20), "wechat": ("wechat", "wechat", 0),
+           "fcm": ("fcm", "fcm", 0), "aliyun": ("aliyun", "aliyun", 0)}
 
 
 class Ceilings:
@@ -22,13 +24,14 @@ class Ceilings:
             self.known[name] = measure()
         return self.known[name], new
 
-    def _client(self, account):
+    def _client(self, name):
         """The daemon's own client with one rendered message, no store, no limits."""
         bench, port = self.bench, free_port()
-        folder = bench.folder / f"bare-{account}"
+        account, kind, delay = CLIENTS[name]
+        folder = bench.folder / f"bare-{name}"
         folder.mkdir()
-        messages = bench.few(600_000, quick=5_000)
-        sink = Program(folder, "sink", [bench.loadtest, "sink", "--of", CLIENTS[account], "--listen", f"127.0.0.1:{port}"])
+        messages = bench.few(60_000 if delay else 600_000, quick=5_000)
+        sink = Program(folder, "sink", [bench.loadtest, "sink", "--of", kind, "--listen", f"127.0.0.1:{port}", "--delay-ms", delay])
         try:
             until("the sink", sink.said)
             environment = variables(bench, folder / "home", "postgres://nobody@127.0.0.1/none", sink=port)
@@ -37,11 +40,13 @@ class Ceilings:
                 said = json.loads(run(bench.bare_client, SCENARIOS / "config.toml", account, messages, env=environment))
         finally:
             sink.end()
-        title = f"ceiling: the client of `{account}` with one rendered message, no store"
-        result = Result(f"ceiling-{account}", title, "messages")
+        after = f", its sink answers after {delay} ms" if delay else ""
+        title = f"ceiling: the client of `{account}` with one rendered message, no store{after}"
+        result = Result(f"ceiling-{name}", title, "messages")
         result.metered(meter, messages)
         result.seconds = said["seconds"]
-        result.notes.append(f"the sink's one thread is busy at {1e6 / max(result.micros['sink'], 0.1):,.0f}/s")
+        if not delay:
+            result.notes.append(f"the sink's one thread is busy at {1e6 / max(result.micros['sink'], 0.1):,.0f}/s")
         return result.also_daemon(children_seconds() - before)
 
     def _ledger(self):
