@@ -55,7 +55,7 @@ use crate::track::{Patience, Tracker};
 /// Receipts that wait for the store, at most; then their providers wait.
 const RECEIPT_QUEUE: usize = 4_096;
 /// Urgent messages held at once: twice a group.
-const MESSAGES_PREFETCH: u16 = 200;
+const MESSAGES_PREFETCH: u16 = 500;
 /// What each part has to itself once the deadline has passed.
 const LAST_WORD: Duration = Duration::from_secs(1);
 

@@ -16,7 +16,7 @@ use crate::amqp::publish::confirming;
 use crate::amqp::{self, Broker, BrokerError, SessionEnd, Topology, WorkQueue};
 
 /// Urgent messages accepted in one commit, at most.
-const MESSAGES_A_GROUP: usize = 100;
+const MESSAGES_A_GROUP: usize = 250;
 
 /// Takes jobs from RabbitMQ until it is stopped.
 pub struct Intake {
