@@ -295,7 +295,8 @@ impl Circuit {
             Outcome::Accepted { .. }
             | Outcome::Rejected { .. }
             | Outcome::Deferred { .. }
-            | Outcome::CampaignRefused { .. } => true,
+            | Outcome::CampaignRefused { .. }
+            | Outcome::Retry { reason: Reason::MailboxFull, .. } => true,
             Outcome::Retry { reason: Reason::TemporaryFailure, .. } => self.defers_recipients,
             _ => false,
         }

@@ -68,6 +68,21 @@ async fn failures_in_a_row_open_it_and_a_probe_closes_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn full_mailboxes_say_that_the_provider_works() {
+    let circuit = one();
+    let full = Outcome::Retry { reason: Reason::MailboxFull, after: None, detail: "452".into() };
+    for _ in 0..2 * FAILURES {
+        circuit.heard(&[full.clone()], 0.5);
+    }
+    assert!(circuit.lets(Admission::Free));
+    circuit.heard(&[Outcome::Throttled { after: None, detail: "421".into() }], 0.5);
+    advance(THROTTLED).await;
+    assert_eq!(admitted(&circuit).await, Some(Admission::Probe));
+    circuit.heard(&[full], 0.5);
+    assert_eq!((admitted(&circuit).await, paused(&circuit)), (Some(Admission::Free), vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_probe_that_fails_opens_it_for_longer() {
     let circuit = one();
     (0..FAILURES).for_each(|_| circuit.heard(&[silence()], 0.5));
