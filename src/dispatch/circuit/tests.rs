@@ -72,7 +72,7 @@ async fn full_mailboxes_say_that_the_provider_works() {
     let circuit = one();
     let full = Outcome::Retry { reason: Reason::MailboxFull, after: None, detail: "452".into() };
     for _ in 0..2 * FAILURES {
-        circuit.heard(&[full.clone()], 0.5);
+        circuit.heard(std::slice::from_ref(&full), 0.5);
     }
     assert!(circuit.lets(Admission::Free));
     circuit.heard(&[Outcome::Throttled { after: None, detail: "421".into() }], 0.5);
