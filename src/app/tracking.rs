@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tracing::{debug, error};
 
 use crate::batcher::{Batcher, Flusher, Limits, batcher};
@@ -78,12 +79,33 @@ async fn read_deliveries(reader: DeliveryReader, store: Arc<dyn Store>) {
         .run(|keys: Vec<DeliveryKey>| {
             let store = store.clone();
             async move {
-                let sent = store.sent_at(&keys).await.map_err(|error| away(&error))?;
+                let sent = sent_at(&*store, &keys).await?;
                 let delivered = |key| sent.get(key).map(|&(at, links)| Delivered { at, links });
                 Ok(keys.iter().map(delivered).collect())
             }
         })
         .await;
+}
+
+/// A group that the store refuses is taken apart, so that one bad key does not hold the others up.
+async fn sent_at(
+    store: &dyn Store,
+    keys: &[DeliveryKey],
+) -> Result<HashMap<DeliveryKey, (Timestamp, usize)>, Unavailable> {
+    match store.sent_at(keys).await {
+        Ok(sent) => return Ok(sent),
+        Err(error) if error.is_transient() => return Err(away(&error)),
+        Err(_) => {}
+    }
+    let mut sent = HashMap::new();
+    for key in keys {
+        match store.sent_at(std::slice::from_ref(key)).await {
+            Ok(one) => sent.extend(one),
+            Err(error) if error.is_transient() => return Err(away(&error)),
+            Err(error) => error!("a delivery cannot be looked up: {error}"),
+        }
+    }
+    Ok(sent)
 }
 
 #[async_trait]

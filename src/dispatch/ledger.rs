@@ -242,7 +242,8 @@ impl Recorder {
             }
             Ok(())
         };
-        try_join3(writer.grant_all(urgent), writer.grant_all(others), record).await.map(drop)
+        let urgent = writer.grant_all(urgent, Outage::new("transactional intents"));
+        try_join3(urgent, writer.grant_all(others, Outage::new("intents")), record).await.map(drop)
     }
 }
 
@@ -270,18 +271,18 @@ impl<T> Paced<T> {
 }
 
 impl Writer {
-    async fn grant_all(&self, mut intents: Paced<Asked>) -> Result<(), Error> {
+    async fn grant_all(&self, mut intents: Paced<Asked>, outage: Outage) -> Result<(), Error> {
         while let Some(gathered) = intents.next().await {
-            self.grant(gathered).await?;
+            self.grant(gathered, &outage).await?;
         }
         Ok(())
     }
 
-    async fn grant(&self, gathered: Vec<Asked>) -> Result<(), Error> {
+    async fn grant(&self, gathered: Vec<Asked>, outage: &Outage) -> Result<(), Error> {
         let (intents, replies): (Vec<_>, Vec<_>) =
             gathered.into_iter().map(|Asked { intent, reply }| (intent, reply)).unzip();
         let timer = self.metrics.store_query_duration.with_label_values(&["intend"]).start_timer();
-        let granted = persist(&self.outage, || self.store.intend(self.me, &intents)).await?;
+        let granted = persist(outage, || self.store.intend(self.me, &intents)).await?;
         timer.observe_duration();
         for (reply, recipients) in replies.into_iter().zip(granted) {
             // A stream that is gone left its batch in doubt; its daemon is ending.

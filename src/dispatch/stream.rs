@@ -42,7 +42,8 @@ const ROOM: u32 = 2_048;
 /// Batches that one stream works on at once, and the most where single messages have a batch each.
 const HANDS: usize = 3;
 const MOST_HANDS: usize = 32;
-/// Batches that one question takes where no rate holds the stream; otherwise one, for other daemons want their part.
+/// Batches that one question takes where the stream is known to have no rate; otherwise one, for other daemons want their
+/// part.
 const LEASES: u32 = 3;
 
 /// Room for messages that are intended and not settled in the store. Transactional ones have a share of their own,

@@ -47,7 +47,7 @@ pub trait Dispatching: Send + Sync {
     /// A pinned template, with the whole link table of the campaign by number.
     async fn template(&self, campaign: CampaignNo, hash: [u8; 32]) -> Result<Option<PinnedTemplate>>;
 
-    /// Writes outcomes, then closes batches, in one commit. What was written before changes nothing.
+    /// Writes outcomes and closes batches, in one commit. What was written before changes nothing.
     async fn record(&self, me: Incarnation, outcomes: &Outcomes) -> Result<()>;
 
     /// Grants intents, in one commit, with their recipients as they are now: one answer an intent, in their order, and

@@ -188,7 +188,7 @@ catalogue! {
         "Connections to the store: idle or used. Alert at 0 idle for 5 minutes: raise `store.connections` or find the slow query.";
     store_query_duration: HistogramVec = "campaignd_store_query_duration_seconds" ["op"]
         {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0}
-        "Time of a store operation, its commit included. Alert where the 99th percentile of record passes 0.25 s.";
+        "Time of a store operation, its commit included. Alert where the 99th percentile of record or intend passes 0.25 s.";
     record_batch_size: Histogram = "campaignd_record_batch_size" []
         {1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0}
         "Outcomes in one commit. Small under load means that the store keeps up; at its bound, that it does not.";

@@ -98,7 +98,7 @@ impl PgStore {
         // Compiling a page's statement costs more than running it. The locks of a daemon that stands still hold up all
         // others.
         let options = format!(
-            "{} -c jit=off -c idle_in_transaction_session_timeout={STANDSTILL}",
+            "-c jit=off -c idle_in_transaction_session_timeout={STANDSTILL} {}",
             config.get_options().unwrap_or_default()
         );
         config.application_name("campaignd").connect_timeout(CONNECTION_WAIT).options(options);

@@ -1,4 +1,4 @@
-//! The group commit of outcomes: what is settled, what waits again, then closed batches, in one transaction.
+//! The group commit of outcomes: what is settled, what waits again, and closed batches, in one transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,10 +24,11 @@ impl PgStore {
         let rescheduled = outcomes.rescheduled.iter().filter_map(|one| one.provider.as_deref());
         let providers = self.provider_numbers(&client, settled.chain(rescheduled)).await?;
         let transaction = client.transaction().await?;
-        let ((), mut attempts, ()) = try_join3(
+        // One round trip. Batches are locked before their rows, as whoever rescues or settles them does.
+        let ((), (), mut attempts) = try_join3(
             keyed(&transaction),
-            write_settled(&transaction, &outcomes.settled, &providers),
             close(&transaction, me, &outcomes.closed),
+            write_settled(&transaction, &outcomes.settled, &providers),
         )
         .await?;
         attempts.extend(write_rescheduled(&transaction, &outcomes.rescheduled, &providers).await?);
